@@ -1,0 +1,70 @@
+"""
+Write ``constraints/``: every version of the environments that the tests and the demo run in.
+
+Each file is one resolution for the lowest Python of its Airflow line, with the names that later Pythons need besides
+added, so that one file serves them all. ``make pins`` runs it; the result is reviewed like any other change.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import tempfile
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+LINES = {"3.3.2": ("3.11", "3.12", "3.13"), "3.1.8": ("3.11", "3.12"), "2.11.2": ("3.11", "3.12")}
+OLDEST_AIRFLOW, OLDEST_PYTHONS = "2.11.0", ("3.11", "3.12")
+
+
+def resolve(uv: str, python: str, requirements: list[str], constraints: list[str], *options: str) -> list[str]:
+    """Resolve requirements for a Python version, and give the lines ``name==version``."""
+    with tempfile.TemporaryDirectory() as folder:
+        wanted, bounds = Path(folder, "requirements.in"), Path(folder, "constraints.txt")
+        wanted.write_text("\n".join(requirements))
+        bounds.write_text("\n".join(constraints))
+        command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
+        done = subprocess.run(
+            [*command, *options, "--constraint", str(bounds), str(wanted)], check=True, capture_output=True, text=True
+        )
+    return [line for line in done.stdout.splitlines() if re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;@]+", line)]
+
+
+def for_all(uv: str, pythons: tuple[str, ...], requirements: list[str], constraints: list[str]) -> list[str]:
+    """Resolve for each Python in turn, holding what the ones before settled."""
+    settled: dict[str, str] = {}
+    for python in pythons:
+        for line in resolve(uv, python, requirements, [*constraints, *settled.values()]):
+            settled.setdefault(line.partition("==")[0], line)
+    return sorted(settled.values())
+
+
+def main() -> None:
+    """Write the four files; the one argument is the path of uv."""
+    uv = sys.argv[1]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    direct = [*project["dependencies"], *extras["sandbox"]]
+    everything = [*direct, *(name for name in extras["dev"] if not name.startswith(project["name"]))]
+
+    files = {
+        f"airflow-{airflow}.txt": for_all(uv, pythons, everything, [f"apache-airflow=={airflow}"])
+        for airflow, pythons in LINES.items()
+    }
+    # Only what users install has lower bounds that mean something: the tools are as new as these allow.
+    names = {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in direct}
+    lowest = resolve(
+        uv, OLDEST_PYTHONS[0], direct, [f"apache-airflow=={OLDEST_AIRFLOW}"], "--resolution", "lowest-direct"
+    )
+    held = [line for line in lowest if line.partition("==")[0] in names]
+    files["oldest.txt"] = for_all(uv, OLDEST_PYTHONS, everything, held)
+
+    for name, lines in files.items():
+        (ROOT / "constraints" / name).write_text("\n".join(lines) + "\n")
+        print(f"constraints/{name}: {len(lines)} versions")
+
+
+if __name__ == "__main__":
+    main()
