@@ -1,0 +1,397 @@
+"""The plan of one run: what it would delete, whether its guards allow that, and a digest of it all."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import Counter
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Literal
+
+from airflow_provider_anyformat.api.models import check_id, parse_timestamp, shown
+from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.retention.policy import ANOMALIES, CLOCK_SKEW, PlannedRow, RetentionPolicy, Selection
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from airflow_provider_anyformat.retention.storage import Folder
+
+PLAN_FILE = "plan.json"
+ROWS_FILE = "plan.jsonl"
+
+Count = int | Literal["unlimited"]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """
+    Which run makes a plan; the defaults are those of a run without a task instance.
+
+    :param service: base URL of the service that is asked to delete.
+    :param dag_id: the DAG; default ``_``.
+    :param task_id: the task; default ``_``.
+    :param map_index: index of a mapped task; default -1.
+    :param run_id: the run; default ``_``.
+    :param try_number: the try; default 0.
+    :param provider_version: version of this provider; default empty.
+    """
+
+    service: str
+    dag_id: str = "_"
+    task_id: str = "_"
+    map_index: int = -1
+    run_id: str = "_"
+    try_number: int = 0
+    provider_version: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Guards:
+    """
+    The most that a run may delete.
+
+    :param max_deletions: the most collections, or ``"unlimited"``; default 1000. More fails.
+    :param max_deletions_percent: the largest share of the listed that may be due, 0 to 100; default 100. More fails.
+    :param limit: how many of the due ones this run takes, oldest first, or ``"unlimited"``, the default. No failure.
+    """
+
+    max_deletions: Count = 1000
+    max_deletions_percent: float = 100
+    limit: Count = "unlimited"
+
+
+@dataclass(frozen=True)
+class PurgePlan:
+    """
+    What one run would delete, before it deletes anything. Make one with :meth:`of_selections` or :meth:`of_ids`.
+
+    :param rows: what this run deletes, oldest first, then by id.
+    :param listed: how many collections there are.
+    :param due: how many of them are due, those beyond ``limit`` included.
+    :param kept: how many are kept, by reason; together with ``rows`` that is ``listed``.
+    :param workflow_ids: the workflows, in the order they were given.
+    :param policy: what is due; ``None`` where ids were handed over.
+    :param cutoff: what is dated before it is old enough; ``None`` without a policy.
+    :param guards: the most that may be deleted.
+    :param tripped: a sentence for each guard that does not allow this plan, by its parameter.
+    :param unmatched_holds: entries of ``exclude_collection_ids``, in lower case, that no listed row has.
+    :param made_at: when, in UTC.
+    :param origin: which run made it.
+    """
+
+    rows: Sequence[PlannedRow]
+    listed: int
+    due: int
+    kept: dict[str, int]
+    workflow_ids: tuple[str, ...]
+    policy: RetentionPolicy | None
+    cutoff: datetime | None
+    guards: Guards
+    made_at: datetime
+    origin: Origin
+    unmatched_holds: tuple[str, ...] = ()
+    tripped: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of_selections(
+        cls, selections: Sequence[Selection], *, guards: Guards, origin: Origin, now: datetime
+    ) -> PurgePlan:
+        """
+        Make the plan of one run out of the finished selections of its workflows, one each, all by the same policy.
+
+        An id that is due in two workflows is a contradiction and is kept.
+        """
+        policy = selections[0].policy
+        kept: Counter[str] = Counter()
+        for selection in selections:
+            kept.update(selection.kept)
+        candidates = _only_once(selections, kept)
+        # One after the other, for a key of both would be a tuple for each row.
+        candidates.sort(key=attrgetter("collection_id"))
+        candidates.sort(key=attrgetter(policy.age_by))
+        due = len(candidates)
+        if guards.limit != "unlimited" and due > guards.limit:
+            kept["limit"] = due - guards.limit
+            del candidates[guards.limit :]
+        plan = cls(
+            rows=candidates,
+            listed=sum(selection.listed for selection in selections),
+            due=due,
+            kept=dict(kept),
+            workflow_ids=tuple(selection.workflow_id for selection in selections),
+            policy=policy,
+            cutoff=selections[0].cutoff,
+            guards=guards,
+            made_at=now.astimezone(UTC),
+            origin=origin,
+            unmatched_holds=tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections)))),
+        )
+        return replace(plan, tripped=plan._tripped())
+
+    @classmethod
+    def of_ids(
+        cls, collection_ids: Iterable[str], *, held: Iterable[str] = (), guards: Guards, origin: Origin, now: datetime
+    ) -> PurgePlan:
+        """
+        Make the plan of a run that is handed its ids: their order stays, repeats are dropped, held ones are kept.
+
+        :param held: legal holds, compared without case.
+        """
+        unique = dict.fromkeys(collection_ids)
+        holds = {entry.lower() for entry in held}
+        rows = [PlannedRow(each, reason="given") for each in unique if each.lower() not in holds]
+        plan = cls(
+            rows=rows,
+            listed=len(unique),
+            due=len(rows),
+            kept={"held": len(unique) - len(rows)} if len(rows) < len(unique) else {},
+            workflow_ids=(),
+            policy=None,
+            cutoff=None,
+            guards=guards,
+            made_at=now.astimezone(UTC),
+            origin=origin,
+            unmatched_holds=tuple(sorted(holds - {each.lower() for each in unique})),
+        )
+        return replace(plan, tripped=plan._tripped())
+
+    @property
+    def anomalies(self) -> dict[str, int]:
+        """How many rows are kept for each reason that somebody should look into."""
+        return {reason: number for reason, number in self.kept.items() if reason in ANOMALIES}
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256, in hexadecimal, of the plan's content; see :func:`digest_of`."""
+        return digest_of(self._content(), (_line(row) for row in sorted(self.rows, key=attrgetter("collection_id"))))
+
+    def json_bytes(self) -> bytes:
+        """Return ``plan.json``: one line of canonical JSON."""
+        return canonical(self._content() | {"digest": self.digest})
+
+    def rows_bytes(self) -> bytes:
+        """Return ``plan.jsonl``: a line of canonical JSON for each row, in the plan's order."""
+        # Put together piece by piece: a list of all lines would double what a large plan takes.
+        whole = io.BytesIO()
+        for row in self.rows:
+            whole.write(_line(row))
+        return whole.getvalue()
+
+    def _tripped(self) -> dict[str, str]:
+        tripped: dict[str, str] = {}
+        most, percent = self.guards.max_deletions, self.guards.max_deletions_percent
+        if most != "unlimited" and len(self.rows) > most:
+            tripped["max_deletions"] = (
+                f"max_deletions: this run would delete {len(self.rows)} file collections, and max_deletions allows"
+                f" {most}. Nothing was deleted. If that many are meant to go, raise max_deletions"
+            )
+            if self.policy is not None:
+                tripped["max_deletions"] += ", or set limit to take so many a run, oldest first"
+            tripped["max_deletions"] += "."
+        if self.due * 100 > percent * self.listed:
+            tripped["max_deletions_percent"] = (
+                f"max_deletions_percent: {self.due} of {self.listed} listed file collections are due, which is"
+                f" {100 * self.due / self.listed:.4g} %, and max_deletions_percent allows {percent:g} %."
+                " Nothing was deleted. If that many are meant to go, raise max_deletions_percent."
+            )
+        return tripped
+
+    def _content(self) -> dict[str, Any]:
+        percent = self.guards.max_deletions_percent
+        return {
+            "service": self.origin.service,
+            "workflows": list(self.workflow_ids),
+            "policy": None if self.policy is None else policy_json(self.policy),
+            "guards": {
+                "max_deletions": self.guards.max_deletions,
+                "max_deletions_percent": int(percent) if percent == int(percent) else percent,
+                "limit": self.guards.limit,
+                "tripped": sorted(self.tripped),
+            },
+            "cutoff": utc_text(self.cutoff),
+            "count": len(self.rows),
+            "made_at": utc_text(self.made_at),
+            "dag": self.origin.dag_id,
+            "run": self.origin.run_id,
+            "task": self.origin.task_id,
+            "try": self.origin.try_number,
+            "provider_version": self.origin.provider_version,
+        }
+
+
+def digest_of(content: dict[str, Any], lines: Iterable[bytes]) -> str:
+    """
+    Return the SHA-256, in hexadecimal, of a plan.
+
+    It is taken over ``plan.json`` without its ``digest``, as canonical JSON and a line break, followed by the lines of
+    ``plan.jsonl`` in the order of their bytes, each with its line break. With nothing but the two files that is
+    ``(jq -cS 'del(.digest)' plan.json; LC_ALL=C sort plan.jsonl) | sha256sum``.
+
+    :param content: what ``plan.json`` holds; a ``digest`` in it does not count.
+    :param lines: the rows, sorted, each with its line break. Every line starts with the id, so that ids in order
+        will do.
+    """
+    digest = hashlib.sha256(canonical({key: value for key, value in content.items() if key != "digest"}))
+    for line in lines:
+        digest.update(line)
+    return digest.hexdigest()
+
+
+def canonical(value: dict[str, Any]) -> bytes:
+    """Return ``value`` as a line of JSON: keys sorted, no blanks, UTF-8, a line break at the end."""
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    # Half a surrogate pair has no bytes in UTF-8; no id or status of the service has one, a run's name might.
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def utc_text(moment: datetime | None) -> str | None:
+    """Return ``moment`` in UTC with a ``Z``, microseconds only where there are any; ``None`` stays ``None``."""
+    if moment is None:
+        return None
+    return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def duration_text(duration: timedelta) -> str:
+    """Return ``duration`` as ISO 8601 of days and seconds, such as ``P30D`` or ``PT5400S``."""
+    seconds = duration - timedelta(days=duration.days)
+    days = f"{duration.days}D" if duration.days else ""
+    return f"P{days}" + (f"T{seconds.total_seconds():g}S" if seconds else "")
+
+
+def policy_json(policy: RetentionPolicy) -> dict[str, Any]:
+    """Return a policy as ``plan.json`` shows it: of globs, which may be personal data, only how many there are."""
+    return {
+        "older_than": duration_text(policy.older_than),
+        "reference_time": utc_text(policy.reference_time),
+        "age_by": policy.age_by,
+        "statuses": list(policy.statuses),
+        "exclude_collection_ids": list(policy.exclude_collection_ids),
+        "include_names": len(policy.include_names),
+        "exclude_names": len(policy.exclude_names),
+        "keep_last": policy.keep_last,
+    }
+
+
+def _only_once(selections: Sequence[Selection], kept: Counter[str]) -> list[PlannedRow]:
+    """Return all due rows; those of an id that several workflows show go to ``kept``."""
+    if len(selections) == 1:
+        return list(selections[0].due)
+    times = Counter(candidate.collection_id for selection in selections for candidate in selection.due)
+    due = [row for selection in selections for row in selection.due if times[row.collection_id] == 1]
+    if len(due) < times.total():
+        kept["contradictory"] += times.total() - len(due)
+    return due
+
+
+def _line(row: PlannedRow) -> bytes:
+    return canonical(
+        {
+            "collection_id": row.collection_id,
+            "workflow_id": row.workflow_id,
+            "status": row.status,
+            "created_at": utc_text(row.created_at),
+            "updated_at": utc_text(row.updated_at),
+            "reason": row.reason,
+        }
+    )
+
+
+def due_both_times(rows: Iterable[PlannedRow], selections: Iterable[Selection]) -> list[PlannedRow]:
+    """
+    Return those of an earlier plan's ``rows`` that a later look finds due again, in their order.
+
+    :param rows: what is left to do.
+    :param selections: the finished selections of the later look, by the same policy.
+    """
+    again = {row.collection_id: row.workflow_id for selection in selections for row in selection.due}
+    return [row for row in rows if row.collection_id in again and again[row.collection_id] == row.workflow_id]
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPlan:
+    """
+    A plan that was written earlier and is what its digest says.
+
+    :param content: ``plan.json``.
+    :param rows: ``plan.jsonl``, in its order.
+    """
+
+    content: dict[str, Any]
+    rows: list[PlannedRow]
+
+    @classmethod
+    def load(cls, folder: Folder, digest: str) -> StoredPlan:
+        """
+        Read a plan back.
+
+        :param folder: where it lies.
+        :param digest: what its content must give.
+        :raises AnyformatValueError: there is none, it cannot be read, or it is another one.
+        """
+        try:
+            content = json.loads(folder.read(PLAN_FILE))
+            lines = folder.read(ROWS_FILE).splitlines(keepends=True)
+            found = digest_of(content, sorted(lines))
+            rows = [planned_row(json.loads(line)) for line in lines]
+        except FileNotFoundError:
+            raise AnyformatValueError(
+                f"plan_path: {folder.url} holds no whole plan; give the folder that the summary names as plan_path"
+            ) from None
+        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+            raise AnyformatValueError(f"plan_path: the plan in {folder.url} is damaged: {error}") from None
+        if not found == digest == content.get("digest") or content["count"] != len(rows):
+            raise AnyformatValueError(
+                f"plan_digest: the plan in {folder.url} has the digest {found}, not {shown(digest)}:"
+                " it is another plan, or was changed. Make a new one with plan_only=True"
+            )
+        return cls(content, rows)
+
+    def check(self, *, service: str, now: datetime, ttl: timedelta) -> None:
+        """
+        Refuse a plan that may not be applied.
+
+        :param service: base URL of the service that would be asked to delete.
+        :param now: the time, aware.
+        :param ttl: how old a plan may be.
+        :raises AnyformatValueError: a guard tripped, it was made for another service, in the future or too long ago.
+        """
+        tripped, made_for = self.content["guards"]["tripped"], self.content["service"]
+        made_at = parse_timestamp(self.content["made_at"])
+        again = "Make a new one with plan_only=True"
+        if tripped:
+            raise AnyformatValueError(
+                f"plan_path: the plan's guard {', '.join(tripped)} tripped. Change that parameter. {again}"
+            )
+        if made_for != service:
+            raise AnyformatValueError(f"plan_path: the plan was made for {shown(made_for)}, not for {service}. {again}")
+        if made_at is None or made_at > now + CLOCK_SKEW:
+            raise AnyformatValueError(
+                f"plan_path: the plan was made at {shown(self.content['made_at'])}, which is later than now,"
+                f" {utc_text(now)}. Look at the clocks of the workers. {again}"
+            )
+        if now - made_at > ttl:
+            raise AnyformatValueError(
+                f"plan_ttl: the plan was made at {utc_text(made_at)}, longer ago than plan_ttl, {ttl}, allows. {again}"
+            )
+
+
+def planned_row(value: dict[str, Any]) -> PlannedRow:
+    """
+    Read one row of ``plan.jsonl``.
+
+    :raises ValueError: it is none.
+    """
+    workflow_id = value["workflow_id"]
+    return PlannedRow(
+        check_id(value["collection_id"]),
+        None if workflow_id is None else check_id(workflow_id, "workflow_id"),
+        value["status"],
+        parse_timestamp(value["created_at"]),
+        parse_timestamp(value["updated_at"]),
+        value["reason"],
+    )

@@ -1,0 +1,136 @@
+"""Where a ledger lies: what it needs of a folder, and how a local one gives it."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A file that is still being written; whoever lists a folder never sees it.
+_UNFINISHED = ".unfinished-"
+
+
+class Folder(Protocol):
+    """
+    A folder in which files are only ever added, whole.
+
+    Names are relative to it, with ``/`` between segments; a folder on the way to a file needs no making of its own.
+    """
+
+    @property
+    def url(self) -> str:
+        """The folder's address, for people and for a later task."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """
+        Store a new file, so that it is there as a whole or not at all, and stays when the machine fails.
+
+        :raises FileExistsError: there is one of that name; it is left as it is.
+        :raises Exception: it could not be stored.
+        """
+
+    def read(self, name: str) -> bytes:
+        """
+        Return a file's content.
+
+        :raises FileNotFoundError: there is none of that name.
+        :raises Exception: it could not be read.
+        """
+
+    def files(self) -> Iterator[str]:
+        """Yield the names of all files below this folder, in any order; none where the folder is missing."""
+
+    def folder(self, name: str) -> Folder:
+        """Return the folder ``name`` below this one, whether it is there or not."""
+
+
+class LocalFolder:
+    """
+    A folder of this machine.
+
+    :param path: absolute.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self._path = Path(path)
+
+    @property
+    def url(self) -> str:
+        """The absolute path."""
+        return str(self._path)
+
+    def put(self, name: str, data: bytes) -> None:
+        """Write a temporary file beside it, bring it to the disk, give it its name, which must be free."""
+        target = self._path / name
+        self._make(target.parent)
+        temporary = target.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
+        try:
+            with temporary.open("xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            _rename(temporary, target)
+        finally:
+            with suppress(FileNotFoundError):
+                temporary.unlink()
+        _sync(target.parent)
+
+    def read(self, name: str) -> bytes:
+        """Read a file."""
+        return (self._path / name).read_bytes()
+
+    def files(self) -> Iterator[str]:
+        """Walk the folder."""
+        for folder, _, names in os.walk(self._path, onerror=_unless_missing):
+            relative = Path(folder).relative_to(self._path)
+            for name in names:
+                if not name.startswith(_UNFINISHED):
+                    yield (relative / name).as_posix()
+
+    def folder(self, name: str) -> LocalFolder:
+        """Return a folder below."""
+        return LocalFolder(self._path / name)
+
+    def _make(self, folder: Path) -> None:
+        if folder.is_dir():
+            return
+        self._make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _unless_missing(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):
+        raise error
+
+
+def _rename(temporary: Path, target: Path) -> None:
+    """Give a file its name, unless that is taken; ``os.rename`` would replace the other without a word."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        # Some file systems know no links (FAT, a few network shares).
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.ENOSYS):
+            raise
+        if target.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(target)) from None
+        temporary.rename(target)
+
+
+def _sync(folder: Path) -> None:
+    """Bring a folder's list of names to the disk; a file whose name is lost is lost."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # Not every file system can do this for a folder; there is nothing better to do.
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)
