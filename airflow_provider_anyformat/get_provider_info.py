@@ -1,0 +1,77 @@
+"""What Airflow reads about this provider through the entry point ``apache_airflow_provider``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+HIDDEN_FIELDS = ["login", "extra"]
+RELABELING = {"password": "API key", "host": "Host or base URL"}
+PLACEHOLDERS = {
+    "password": "af_…",
+    "host": "empty for https://api.anyformat.ai",
+    "schema": "https",
+    "port": "empty for the scheme's own",
+    "timeout": "30",
+    "max_attempts": "5",
+    "backoff": "1.0",
+    "max_backoff": "120",
+    "min_retention": "1",
+}
+
+
+def _number(label: str, description: str, default: float, kind: str = "number") -> dict[str, Any]:
+    return {"label": label, "description": description, "schema": {"type": [kind, "null"], "default": default}}
+
+
+# One entry for each key of the connection's extra; the hook builds the form for Airflow before 3.2 from it.
+CONN_FIELDS = {
+    "timeout": _number(
+        "Time-out",
+        "Seconds for connecting and for each wait on the answer; a whole answer may take four times that.",
+        30,
+    ),
+    "max_attempts": _number("Attempts", "Tries of one request, the first included.", 5, "integer"),
+    "backoff": _number("Backoff", "Seconds before the second try; doubles from try to try, with full jitter.", 1.0),
+    "max_backoff": _number(
+        "Longest wait",
+        "Seconds, the longest single wait; asked to wait longer, the call ends with an error that may be retried.",
+        120,
+    ),
+    "min_retention": _number(
+        "Minimum retention",
+        "Days; no purge or list for deletion may ask for a shorter age, whatever its DAG says.",
+        1,
+    ),
+}
+
+
+def get_provider_info() -> dict[str, Any]:
+    """Return the provider's description in the form of Airflow's ``provider_info.schema.json``."""
+    name = "anyformat"
+    return {
+        "package-name": "airflow-provider-anyformat",
+        "name": name,
+        "description": "`anyformat <https://anyformat.ai>`__ turns documents into structured data.",
+        "integrations": [
+            {
+                "integration-name": name,
+                "external-doc-url": "https://docs.anyformat.ai",
+                "tags": ["service"],
+            }
+        ],
+        "operators": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.operators.files"]}],
+        "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.hooks.anyformat"]}],
+        "connection-types": [
+            {
+                "connection-type": "anyformat",
+                "hook-class-name": "airflow_provider_anyformat.hooks.anyformat.AnyformatHook",
+                "hook-name": name,
+                "ui-field-behaviour": {
+                    "hidden-fields": HIDDEN_FIELDS,
+                    "relabeling": RELABELING,
+                    "placeholders": PLACEHOLDERS,
+                },
+                "conn-fields": CONN_FIELDS,
+            }
+        ],
+    }

@@ -1,0 +1,221 @@
+"""The hook: an Airflow connection becomes a client."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
+
+from airflow_provider_anyformat.api.address import check_api_key, check_base_url
+from airflow_provider_anyformat.api.client import AnyformatClient, DeleteOutcome
+from airflow_provider_anyformat.api.models import FileCollection, shown
+from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
+from airflow_provider_anyformat.get_provider_info import CONN_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
+
+# Beyond these a value is a mistake of unit, and some of them overflow a timer or a date.
+_LARGEST = {"timeout": 86_400, "max_attempts": 1_000, "backoff": 86_400, "max_backoff": 86_400, "min_retention": 36_500}
+
+
+@dataclass(frozen=True)
+class ConnectionSettings:
+    """
+    What an anyformat connection says, checked.
+
+    :param api_key: the key; not part of the ``repr``.
+    :param base_url: ``scheme://host[:port]``.
+    :param timeout: seconds for connecting and for each wait on the answer.
+    :param max_attempts: tries of one request, the first included.
+    :param backoff: seconds before the second try.
+    :param max_backoff: seconds, the longest single wait.
+    :param min_retention: no purge may ask for a shorter age.
+    """
+
+    api_key: str = field(repr=False)
+    base_url: str
+    timeout: float
+    max_attempts: int
+    backoff: float
+    max_backoff: float
+    min_retention: timedelta
+
+
+class AnyformatHook(BaseHook):
+    """
+    Connect to anyformat with the API key and the settings of an Airflow connection.
+
+    The connection is read once, by the first call that needs it, and checked before anything is sent. In a task, call
+    :meth:`get_conn` in the main thread: other threads cannot ask Airflow for a connection.
+
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``.
+    """
+
+    conn_name_attr = "anyformat_conn_id"
+    default_conn_name = "anyformat_default"
+    conn_type = "anyformat"
+    hook_name = "anyformat"
+
+    def __init__(self, anyformat_conn_id: str = default_conn_name) -> None:
+        super().__init__()
+        self.anyformat_conn_id = anyformat_conn_id
+        self._settings: ConnectionSettings | None = None
+        self._client: AnyformatClient | None = None
+
+    @property
+    def settings(self) -> ConnectionSettings:
+        """
+        What the connection says.
+
+        :raises AnyformatValueError: there is no such connection, or a field of it cannot be used.
+        """
+        if self._settings is None:
+            self._settings = self._read_connection()
+        return self._settings
+
+    def get_conn(self) -> AnyformatClient:
+        """
+        Return the client for the connection; the same one each time.
+
+        :raises AnyformatValueError: there is no such connection, or a field of it cannot be used.
+        """
+        if self._client is None:
+            settings = self.settings
+            self._client = AnyformatClient(
+                settings.api_key,
+                settings.base_url,
+                timeout=settings.timeout,
+                max_attempts=settings.max_attempts,
+                backoff=settings.backoff,
+                max_backoff=settings.max_backoff,
+            )
+        return self._client
+
+    def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
+        """
+        Delete one file collection, for good.
+
+        :param collection_id: the ``id`` that the upload or the run returned.
+        :return: ``"deleted"``, or ``"already_gone"`` when an earlier try of this very call must have deleted it.
+        :raises AnyformatError: it was not deleted, or nobody knows (``fate_unknown``).
+        """
+        return self.get_conn().delete_file_collection(collection_id)
+
+    def list_file_collections(self, workflow_id: str) -> list[FileCollection]:
+        """
+        Return all file collections of a workflow, each once.
+
+        :param workflow_id: the workflow.
+        :raises AnyformatListingError: the listing was not complete.
+        :raises AnyformatError: the server refused, or did not answer.
+        """
+        return list(self.get_conn().iter_file_collections(workflow_id))
+
+    def test_connection(self) -> tuple[bool, str]:
+        """
+        Ask the server for one workflow, which takes a valid key.
+
+        :return: whether it answered as it should, and a sentence for the person who pressed the button.
+        """
+        try:
+            client = self.get_conn()
+            client.check_key()
+        except AnyformatError as error:
+            return False, str(error)
+        return True, f"{client.base_url} accepts the API key"
+
+    @classmethod
+    def get_ui_field_behaviour(cls) -> dict[str, Any]:
+        """Return the standard fields' labels for Airflow before 3.2; later ones read provider info."""
+        return {"hidden_fields": HIDDEN_FIELDS, "relabeling": RELABELING, "placeholders": PLACEHOLDERS}
+
+    @classmethod
+    def get_connection_form_widgets(cls) -> dict[str, Any]:
+        """Return the extra's fields for Airflow before 3.2; later ones read provider info."""
+        # Only what asks for the form has these, and Airflow 3.1 puts stand-ins in their place while it asks.
+        from flask_appbuilder.fieldwidgets import BS3TextFieldWidget
+        from flask_babel import lazy_gettext
+        from wtforms import IntegerField, StringField
+        from wtforms.validators import Optional
+
+        widgets = {}
+        for name, entry in CONN_FIELDS.items():
+            default = entry["schema"]["default"]
+            whole = "integer" in entry["schema"]["type"]
+            widgets[name] = (IntegerField if whole else StringField)(
+                lazy_gettext(entry["label"]),
+                validators=[Optional()],
+                description=entry["description"],
+                default=default if whole else str(default),
+                widget=BS3TextFieldWidget(),
+            )
+        return widgets
+
+    def _read_connection(self) -> ConnectionSettings:
+        try:
+            connection = self.get_connection(self.anyformat_conn_id)
+        except AirflowNotFoundException:
+            connection = None
+        if connection is None:
+            raise AnyformatValueError(
+                f"anyformat_conn_id: there is no connection {shown(self.anyformat_conn_id)} that Airflow can read;"
+                " create it with type anyformat and the API key as its password, or name another one"
+            )
+        if connection.password:
+            mask_secret(connection.password)
+        if connection.conn_type and connection.conn_type != self.conn_type:
+            # Its password is a secret of somebody else's, and would be sent to this service.
+            raise AnyformatValueError(
+                f"anyformat_conn_id: the connection {shown(self.anyformat_conn_id)} is of type"
+                f" {shown(connection.conn_type)}; name one of type anyformat"
+            )
+        extra = self._read_extra(connection.extra)
+        return ConnectionSettings(
+            api_key=check_api_key(connection.password, "password"),
+            base_url=check_base_url(connection.host, schema=connection.schema, port=connection.port),
+            timeout=_number(extra, "timeout"),
+            max_attempts=int(_number(extra, "max_attempts", whole=True)),
+            backoff=_number(extra, "backoff"),
+            max_backoff=_number(extra, "max_backoff"),
+            min_retention=timedelta(days=_number(extra, "min_retention")),
+        )
+
+    def _read_extra(self, text: str | None) -> dict[str, Any]:
+        if text is None or not text.strip():
+            return {}
+        try:
+            extra = json.loads(text)
+        except (ValueError, RecursionError):
+            extra = None
+        if not isinstance(extra, dict):
+            raise AnyformatValueError(
+                "extra: it is not a JSON object (its text is not shown, it might hold a secret); write it as"
+                ' {"timeout": 30}, or leave it empty'
+            )
+        for name in sorted(set(extra) - set(CONN_FIELDS)):
+            self.log.warning(
+                "Connection %s: extra has the unknown key %s, which is ignored; known are %s",
+                self.anyformat_conn_id,
+                shown(name, 60),
+                ", ".join(CONN_FIELDS),
+            )
+        return extra
+
+
+def _number(extra: Mapping[str, Any], name: str, *, whole: bool = False) -> float:
+    value = extra.get(name)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return float(CONN_FIELDS[name]["schema"]["default"])
+    try:
+        number = math.nan if isinstance(value, bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        number = math.nan
+    if not 0 < number <= _LARGEST[name] or (whole and number != int(number)):
+        raise AnyformatValueError(
+            f"extra {name}: {shown(value)} is not a {'whole ' if whole else ''}number above 0 and up to"
+            f" {_LARGEST[name]}; give one, or leave it empty for {CONN_FIELDS[name]['schema']['default']}"
+        )
+    return number

@@ -1,0 +1,435 @@
+"""Operators on anyformat's file collections."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from airflow.providers.common.compat.sdk import BaseOperator
+
+from airflow_provider_anyformat.operators._parameters import LEFT_OUT, Unset, read_parameters
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime, timedelta
+
+    from airflow.providers.common.compat.sdk import Context
+
+    from airflow_provider_anyformat.api.client import AnyformatClient
+    from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
+
+# What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
+
+
+class _AnyformatOperator(BaseOperator):
+    """What the operators share: reading what was given, the client while the task runs, and ending it."""
+
+    ui_color = "#f6d5d5"
+
+    # Parameters that another operator cannot do without, and this one can.
+    _optional: Sequence[str] = ()
+    _client: AnyformatClient | None = None
+    _killed = False
+
+    def on_kill(self) -> None:
+        """Send nothing more, end every wait now, and what is under way within two seconds."""
+        # In Airflow 3 execute() goes on after this; it is a signal handler, so it sets values and no more.
+        self._killed = True
+        if self._client is not None:
+            self._client.stop()
+
+    def _given(self) -> dict[str, Any]:
+        given = {name: getattr(self, name) for name in self.template_fields}
+        wanted = [name for name in given if name not in self._optional or given[name] is not LEFT_OUT]
+        return dict.fromkeys(self._optional, LEFT_OUT) | read_parameters(wanted, given)
+
+    @contextmanager
+    def _connected(self, anyformat_conn_id: str) -> Iterator[tuple[AnyformatClient, ConnectionSettings]]:
+        from airflow_provider_anyformat.exceptions import AnyformatStoppedError
+        from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
+
+        hook = AnyformatHook(anyformat_conn_id)
+        client = self._client = hook.get_conn()
+        try:
+            if self._killed:
+                client.stop()
+            yield client, hook.settings
+            if client.stop_at() is not None:
+                # Whatever execute() did by then: a task that was killed is not green.
+                raise AnyformatStoppedError("the task was told to stop")
+        finally:
+            client.close()
+            self._client = None
+            self._killed = False
+
+
+class DeleteFileCollectionOperator(_AnyformatOperator):
+    """
+    Delete one file collection, its files and its results, for good.
+
+    HTTP 204 is success and nothing else is. HTTP 422 fails the task at once, without a retry of Airflow's, with one
+    line for each item that anyformat's validation names. What may succeed later (HTTP 429, 5xx, no answer) is tried
+    again by the client, then left to Airflow's ``retries``.
+
+    .. note::
+        Processing that is still in progress is cancelled by a delete.
+
+    .. note::
+        A 404 on an automatic retry of the task counts as gone, with a warning: an earlier try's delete went through.
+        After a task is cleared only ``ignore_if_missing=True`` makes a 404 green.
+
+    :param collection_id: the ``id`` that ``POST /v2/workflows/{id}/run/`` or ``…/files/`` returned, as text; never a
+        ``file_id``. One id: a list is refused, see ``DeleteFileCollectionsOperator``. (templated)
+    :param ignore_if_missing: whether a collection that is not there (HTTP 404) is success. Default ``False``.
+        (templated)
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the id that was deleted.
+    :raises AirflowFailException: a parameter or the connection cannot be used, or anyformat refused; no retry can help.
+    :raises AnyformatError: it did not succeed now, but may later.
+    """
+
+    template_fields: Sequence[str] = ("collection_id", "ignore_if_missing", "anyformat_conn_id")
+
+    def __init__(
+        self,
+        *,
+        collection_id: str,
+        ignore_if_missing: bool | str = False,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.collection_id = collection_id
+        self.ignore_if_missing = ignore_if_missing
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Delete the collection; return its id."""
+        from airflow_provider_anyformat.exceptions import AnyformatNotFoundError, AnyformatStoppedError
+        from airflow_provider_anyformat.operators._task import final_errors, is_automatic_retry
+
+        with final_errors():
+            given = self._given()
+            collection_id: str = given["collection_id"]
+            with self._connected(given["anyformat_conn_id"]) as (client, _):
+                try:
+                    outcome = client.delete_file_collection(collection_id)
+                except AnyformatNotFoundError as error:
+                    if is_automatic_retry(context, self):
+                        self.log.warning("%s\nAn earlier try of this task must have deleted it: it is gone.", error)
+                    elif given["ignore_if_missing"]:
+                        self.log.info("Collection %s is not there, which ignore_if_missing allows", collection_id)
+                    else:
+                        raise
+                else:
+                    self.log.info("Collection %s: %s", collection_id, outcome)
+                if client.stop_at() is not None:
+                    raise AnyformatStoppedError(f"collection {collection_id} is gone, but the task was told to stop")
+        return collection_id
+
+
+class ListFileCollectionsOperator(_AnyformatOperator):
+    """
+    List the file collections of workflows, by age, status and name; delete none.
+
+    With ``older_than`` or ``batch_size`` the list is made for deletion: it then needs ``older_than``, takes finished
+    statuses only, and meets the guards as a purge does. ``batch_size`` cuts it for
+    ``DeleteFileCollectionsOperator.partial(…).expand(collection_ids=….output)``, which spreads a purge over the
+    workers; one task is enough almost always, for the rate limit is the server's.
+
+    .. note::
+        An incomplete listing fails the task; what it showed is not returned.
+
+    :param workflow_id: one workflow's id, or a list of them; there is no "all workflows". (templated)
+    :param older_than: ``timedelta`` or ISO 8601 duration of weeks, days or hours, such as ``"P90D"``; a collection is
+        due when its time is strictly before ``reference_time - older_than``. Left out: no age is asked for, and the
+        list is not made for deletion. (templated)
+    :param age_by: ``"created_at"`` (default) or ``"updated_at"``. (templated)
+    :param reference_time: what age counts from, aware, as ``datetime`` or ISO 8601 text. Default: the run's
+        ``data_interval_end``, or now where it has none. Never later than now. (templated)
+    :param statuses: statuses to take. Default ``("processed",)``; for deletion only ``processed``, ``error`` and
+        ``cancelled`` are accepted. (templated)
+    :param exclude_collection_ids: legal holds: ids of collections or files that are never listed. Default none.
+        (templated)
+    :param include_names: globs; only collections whose whole name matches one, with case, are taken. Default: any name,
+        and none. (templated)
+    :param exclude_names: globs; collections whose whole name matches one, without case, are not taken, nor are those
+        without a name. Default none. (templated)
+    :param keep_last: the newest so many of each workflow are not listed. Default 0. (templated)
+    :param max_deletions: more than so many, in a list made for deletion, fail the task for good; ``"unlimited"`` for no
+        cap. Default 1000. (templated)
+    :param max_deletions_percent: more than this share of all that was listed, in a list made for deletion, fails the
+        task for good. Default 100. (templated)
+    :param limit: at most so many, oldest first; ``"unlimited"`` (default) for all. (templated)
+    :param batch_size: return lists of at most so many ids instead of ids. Default: one flat list. (templated)
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: ids, oldest first; with ``batch_size`` a list of lists of them.
+    :raises AirflowFailException: a parameter or the connection cannot be used, a guard tripped, or anyformat refused.
+    :raises AnyformatListingError: the listing was not complete three times over.
+    :raises AnyformatError: anyformat did not answer now, but may later.
+    """
+
+    template_fields: Sequence[str] = (
+        "workflow_id",
+        "older_than",
+        "age_by",
+        "reference_time",
+        "statuses",
+        "exclude_collection_ids",
+        "include_names",
+        "exclude_names",
+        "keep_last",
+        "max_deletions",
+        "max_deletions_percent",
+        "limit",
+        "batch_size",
+        "anyformat_conn_id",
+    )
+
+    _optional = ("older_than",)
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | Sequence[str],
+        older_than: timedelta | str | Unset = LEFT_OUT,
+        age_by: str = "created_at",
+        reference_time: datetime | str | Unset = LEFT_OUT,
+        statuses: Sequence[str] | str = ("processed",),
+        exclude_collection_ids: Sequence[str] | str = (),
+        include_names: Sequence[str] | str | Unset = LEFT_OUT,
+        exclude_names: Sequence[str] | str = (),
+        keep_last: int | str = 0,
+        max_deletions: int | str = 1000,
+        max_deletions_percent: float | str = 100,
+        limit: int | str = "unlimited",
+        batch_size: int | str | Unset = LEFT_OUT,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.workflow_id = workflow_id
+        self.older_than = older_than
+        self.age_by = age_by
+        self.reference_time = reference_time
+        self.statuses = statuses
+        self.exclude_collection_ids = exclude_collection_ids
+        self.include_names = include_names
+        self.exclude_names = exclude_names
+        self.keep_last = keep_last
+        self.max_deletions = max_deletions
+        self.max_deletions_percent = max_deletions_percent
+        self.limit = limit
+        self.batch_size = batch_size
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> list[str] | list[list[str]]:
+        """List, and return the ids."""
+        from airflow_provider_anyformat.operators._bulk import list_due
+        from airflow_provider_anyformat.operators._task import final_errors
+
+        with final_errors():
+            given = self._given()
+            with self._connected(given["anyformat_conn_id"]) as (client, settings):
+                return list_due(client, settings, given, context)
+
+
+class DeleteFileCollectionsOperator(_AnyformatOperator):
+    """
+    Delete many file collections by their ids, with a few threads, within the rate limit.
+
+    One bad id stops it before the first request; an empty list deletes nothing. A delete that fails does not stop the
+    others, but HTTP 401, 402 or 403, 20 failures in a row, or a wait longer than the connection's ``max_backoff`` stop
+    the rest. Any failure fails the task in the end and names the ids.
+
+    .. note::
+        There is no listing: holds are compared with the ids alone, and no age is looked at.
+
+    .. note::
+        If the first 20 ids, or all of five or more, are missing at the task's first try, it stops for good, whatever
+        ``ignore_if_missing`` says: that is a wrong key, ``file_id`` instead of ``collection_id``, or an old list.
+
+    :param collection_ids: the ids, as a list, or as JSON or a Python literal of one; repeats are asked for once. One
+        bare id is refused, see ``DeleteFileCollectionOperator``. (templated)
+    :param ignore_if_missing: whether a collection that is not there (HTTP 404) is success. Default ``False``; on an
+        automatic retry of the task it always is. (templated)
+    :param exclude_collection_ids: legal holds: ids that are not deleted. Default none. (templated)
+    :param max_deletions: more ids than this fail the task for good, before the first delete; ``"unlimited"`` for no
+        cap. Default 1000. (templated)
+    :param max_workers: number of threads, 1 to 64. Default 8. (templated)
+    :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
+        (templated)
+    :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which each delete is recorded.
+        Default: no ledger; the ids go to the task log. (templated)
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the summary; also pushed as XCom ``summary`` before a failing task raises.
+    :raises AirflowFailException: a parameter or the connection cannot be used, a guard tripped, or no retry can help.
+    :raises AnyformatError: something was not deleted now, but may be later.
+    """
+
+    template_fields: Sequence[str] = (
+        "collection_ids",
+        "ignore_if_missing",
+        "exclude_collection_ids",
+        "max_deletions",
+        "max_workers",
+        "quota_reserve",
+        "ledger_path",
+        "anyformat_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        collection_ids: Sequence[str] | str,
+        ignore_if_missing: bool | str = False,
+        exclude_collection_ids: Sequence[str] | str = (),
+        max_deletions: int | str = 1000,
+        max_workers: int | str = 8,
+        quota_reserve: float | str = 0.1,
+        ledger_path: str | Unset = LEFT_OUT,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.collection_ids = collection_ids
+        self.ignore_if_missing = ignore_if_missing
+        self.exclude_collection_ids = exclude_collection_ids
+        self.max_deletions = max_deletions
+        self.max_workers = max_workers
+        self.quota_reserve = quota_reserve
+        self.ledger_path = ledger_path
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Delete the collections; return the summary."""
+        from airflow_provider_anyformat.operators._bulk import delete_given
+        from airflow_provider_anyformat.operators._task import final_errors, is_automatic_retry
+
+        with final_errors():
+            given = self._given()
+            with self._connected(given["anyformat_conn_id"]) as (client, _):
+                return delete_given(client, given, context, is_retry=is_automatic_retry(context, self))
+
+
+class PurgeFileCollectionsOperator(_AnyformatOperator):
+    """
+    Delete the file collections of workflows whose retention period has run out, and be able to prove it.
+
+    It lists each workflow completely, decides row by row, checks the guards on the whole plan, writes the plan, and
+    only then deletes. What is not surely due stays: a missing, unreadable or future time, an unknown status, two rows
+    that contradict each other. A retry of the task lists again and does the rest.
+
+    .. note::
+        A purge that deletes for hours lists and decides again every hour, and deletes only what is due both times.
+
+    :param workflow_id: one workflow's id, or a list of them; there is no "all workflows". (templated)
+    :param older_than: ``timedelta`` or ISO 8601 duration of weeks, days or hours, such as ``"P90D"``; a collection is
+        due when its time is strictly before ``reference_time - older_than``. There is no default. (templated)
+    :param age_by: ``"created_at"`` (default) or ``"updated_at"``. (templated)
+    :param reference_time: what age counts from, aware, as ``datetime`` or ISO 8601 text. Default: the run's
+        ``data_interval_end``, or now where it has none. Never later than now. (templated)
+    :param statuses: statuses to delete, of ``processed``, ``error`` and ``cancelled``. Default ``("processed",)``.
+        (templated)
+    :param exclude_collection_ids: legal holds: ids of collections or files that are never deleted. Default none.
+        (templated)
+    :param include_names: globs; only collections whose whole name matches one, with case, are deleted. Default: any
+        name, and none. (templated)
+    :param exclude_names: globs; collections whose whole name matches one, without case, are kept, and so are those
+        without a name. Default none. (templated)
+    :param keep_last: the newest so many of each workflow are kept. Default 0. (templated)
+    :param max_deletions: a plan of more than so many fails the task for good, and nothing is deleted; ``"unlimited"``
+        for no cap. Default 1000. (templated)
+    :param max_deletions_percent: a plan of more than this share of all that was listed fails the task for good, and
+        nothing is deleted. Default 100. (templated)
+    :param limit: delete at most so many in this run, oldest first; ``"unlimited"`` (default) for all. (templated)
+    :param plan_only: decide and tell, but delete nothing: the plan goes to the log, guards are reported and fail
+        nothing. Default ``False``. (templated)
+    :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
+        deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.
+        (templated)
+    :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which the plan and each delete are
+        recorded. Default: no ledger; the ids go to the task log. (templated)
+    :param max_workers: number of threads, 1 to 64. Default 8. (templated)
+    :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
+        (templated)
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the summary; also pushed as XCom ``summary`` before a failing task raises.
+    :raises AirflowFailException: a parameter or the connection cannot be used, a guard tripped, or no retry can help.
+    :raises AnyformatListingError: the listing was not complete three times over; nothing was deleted.
+    :raises AnyformatError: something was not deleted now, but may be later.
+    """
+
+    template_fields: Sequence[str] = (
+        "workflow_id",
+        "older_than",
+        "age_by",
+        "reference_time",
+        "statuses",
+        "exclude_collection_ids",
+        "include_names",
+        "exclude_names",
+        "keep_last",
+        "max_deletions",
+        "max_deletions_percent",
+        "limit",
+        "plan_only",
+        "archive_path",
+        "ledger_path",
+        "max_workers",
+        "quota_reserve",
+        "anyformat_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str | Sequence[str],
+        older_than: timedelta | str,
+        age_by: str = "created_at",
+        reference_time: datetime | str | Unset = LEFT_OUT,
+        statuses: Sequence[str] | str = ("processed",),
+        exclude_collection_ids: Sequence[str] | str = (),
+        include_names: Sequence[str] | str | Unset = LEFT_OUT,
+        exclude_names: Sequence[str] | str = (),
+        keep_last: int | str = 0,
+        max_deletions: int | str = 1000,
+        max_deletions_percent: float | str = 100,
+        limit: int | str = "unlimited",
+        plan_only: bool | str = False,
+        archive_path: str | Unset = LEFT_OUT,
+        ledger_path: str | Unset = LEFT_OUT,
+        max_workers: int | str = 8,
+        quota_reserve: float | str = 0.1,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.workflow_id = workflow_id
+        self.older_than = older_than
+        self.age_by = age_by
+        self.reference_time = reference_time
+        self.statuses = statuses
+        self.exclude_collection_ids = exclude_collection_ids
+        self.include_names = include_names
+        self.exclude_names = exclude_names
+        self.keep_last = keep_last
+        self.max_deletions = max_deletions
+        self.max_deletions_percent = max_deletions_percent
+        self.limit = limit
+        self.plan_only = plan_only
+        self.archive_path = archive_path
+        self.ledger_path = ledger_path
+        self.max_workers = max_workers
+        self.quota_reserve = quota_reserve
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """List, decide, and delete what is due; return the summary."""
+        from airflow_provider_anyformat.operators._bulk import purge
+        from airflow_provider_anyformat.operators._task import final_errors
+
+        with final_errors():
+            given = self._given()
+            with self._connected(given["anyformat_conn_id"]) as (client, settings):
+                return purge(client, settings, given, context)
