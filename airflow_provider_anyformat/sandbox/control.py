@@ -1,0 +1,145 @@
+"""
+``/_sandbox/…``: what drives a sandbox that runs in another process.
+
+It asks for no key: it is on loopback, and all data is made up.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel, ConfigDict, Field
+
+from airflow_provider_anyformat.sandbox.faults import TRANSIENT, FaultBook
+
+if TYPE_CHECKING:
+    from airflow_provider_anyformat.sandbox.settings import RequestRecord
+    from airflow_provider_anyformat.sandbox.state import State
+
+
+class Fill(BaseModel):
+    """
+    Body of ``POST /_sandbox/fill``.
+
+    :param workflow_id: an unknown one is made; default: a new one.
+    :param n: how many collections.
+    :param status: of each, default ``processed``.
+    :param name: of each; ``{}`` becomes its number.
+    :param created_at: of the first, default now.
+    :param step: seconds by which each is younger than the one before, default 0.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow_id: str | None = None
+    n: int = Field(ge=0)
+    status: str = "processed"
+    name: str | None = "document-{}.pdf"
+    created_at: datetime | None = None
+    step: float = 0.0
+
+
+class Faults(BaseModel):
+    """
+    Body of ``POST /_sandbox/faults``: with ``fraction`` as ``Sandbox.fail_rate``, else as ``Sandbox.fail_next``.
+
+    The fields are those methods' parameters.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    k: int = 1
+    kind: str | int = "status"
+    fraction: float | None = None
+    kinds: list[str | int] | None = None
+    seed: int = 0
+    method: str | None = None
+    path: str | None = None
+    status: int | None = None
+    headers: dict[str, str | None] | None = None
+    body: str | dict[str, Any] | list[Any] | None = None
+    html: bool | None = None
+    applied: bool | None = None
+    delay: float | None = None
+    error_code: str | None = None
+    size: int | None = None
+
+
+_PLAN = {"k", "kind", "fraction", "kinds", "seed", "method", "path"}
+
+
+def control_routes(state: State, faults: FaultBook) -> APIRouter:
+    """Return the routes under ``/_sandbox/``."""
+    router = APIRouter(prefix="/_sandbox")
+
+    @router.get("/state")
+    async def show_state() -> dict[str, Any]:
+        with state.lock:
+            workflows = [
+                {"id": one.id, "name": one.name, "count": one.count, "statuses": state.statuses(one.id)}
+                for one in list(state.workflows.values())
+            ]
+            return {"workflows": workflows, "deleted": dict(state.deleted), "cancelled": sorted(state.cancelled)}
+
+    @router.post("/fill")
+    async def fill(wish: Fill) -> dict[str, Any]:
+        workflow_id = wish.workflow_id
+        if workflow_id is None or workflow_id not in state.workflows:
+            workflow_id = state.add_workflow(workflow_id, "workflow")
+        ids = state.fill(
+            workflow_id,
+            wish.n,
+            status=wish.status,
+            name=wish.name,
+            created_at=wish.created_at or state.now(),
+            step=timedelta(seconds=wish.step),
+        )
+        return {"workflow_id": workflow_id, "ids": ids}
+
+    @router.post("/faults", status_code=204, response_model=None)
+    async def add_faults(wish: Faults) -> None:
+        changes = wish.model_dump(exclude=_PLAN)
+        try:
+            if wish.fraction is None:
+                faults.next(wish.k, wish.kind, method=wish.method, path=wish.path, **changes)
+            else:
+                kinds = TRANSIENT if wish.kinds is None else wish.kinds
+                faults.rate(wish.fraction, kinds, seed=wish.seed, method=wish.method, path=wish.path, **changes)
+        except ValueError as error:
+            raise RequestValidationError([{"loc": ("body",), "msg": str(error), "type": "value_error"}]) from None
+
+    @router.delete("/faults", status_code=204, response_model=None)
+    async def clear_faults() -> None:
+        faults.clear()
+
+    @router.get("/requests")
+    async def show_requests(method: Annotated[str | None, Query()] = None) -> list[dict[str, Any]]:
+        return [_shown(state, record) for record in list(state.log) if method in (None, record.method)]
+
+    @router.delete("/requests", status_code=204, response_model=None)
+    async def clear_requests() -> None:
+        state.log.clear()
+
+    return router
+
+
+def _shown(state: State, record: RequestRecord) -> dict[str, Any]:
+    # A real key may come here by mistake. Whoever asks learns whether it fits, and not the key.
+    key: Literal["missing", "valid", "wrong"] = "missing"
+    if "authorization" in record.headers:
+        key = "valid" if state.key_is_valid(record.headers["authorization"].partition(" ")[2].strip()) else "wrong"
+    return {
+        "method": record.method,
+        "path": record.path,
+        "query": record.query,
+        "headers": {name: value for name, value in record.headers.items() if name not in ("authorization", "cookie")},
+        "key": key,
+        "body_length": record.body_length,
+        "time": record.time,
+        "client_port": record.client_port,
+        "status": record.status,
+        "fault": record.fault,
+    }

@@ -1,0 +1,349 @@
+"""The sandbox itself: the routes behind a real socket on loopback, and the handles a test needs."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Self
+
+from airflow_provider_anyformat.sandbox.app import create_app
+from airflow_provider_anyformat.sandbox.faults import KINDS, TRANSIENT, Body, FaultBook
+from airflow_provider_anyformat.sandbox.gate import Gate
+from airflow_provider_anyformat.sandbox.runner import HOST, Runner
+from airflow_provider_anyformat.sandbox.settings import RequestRecord, Settings
+from airflow_provider_anyformat.sandbox.state import LEFT_OUT, Moment, State
+from airflow_provider_anyformat.sandbox.wire import Connections
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+__all__ = ["KINDS", "TRANSIENT", "RequestRecord", "Sandbox"]
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class Sandbox(Settings):
+    """
+    A local anyformat server with the published behaviour, on loopback only and with nothing on disk.
+
+    Use it as a context manager, or call :meth:`start` and :meth:`stop`. It begins empty: :meth:`add_workflow`,
+    :meth:`fill` and :meth:`add_collection` put something there. Every method may be called from any thread, and every
+    setting (see :class:`~airflow_provider_anyformat.sandbox.settings.Settings`) may be changed by assignment.
+
+    .. code-block:: python
+
+        with Sandbox(rate_limit=None) as sandbox:
+            workflow_id = sandbox.add_workflow()
+            ids = sandbox.fill(workflow_id, 300)
+            sandbox.fail_rate(0.2, method="DELETE")
+            ...  # run the DAG with sandbox.conn_env() in its environment
+            assert sandbox.deleted == dict.fromkeys(ids, 1)
+
+    :param port: where to listen; default 0, any free port.
+    """
+
+    port: int = 0
+
+    def __post_init__(self) -> None:
+        self._state = State(self)
+        self._faults = FaultBook()
+        self._runner: Runner | None = None
+
+    def __enter__(self) -> Self:
+        return self.start()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    def __repr__(self) -> str:
+        return f"<Sandbox at {self.url}>"
+
+    def start(self) -> Self:
+        """
+        Listen, and return once requests are answered. After :meth:`stop` it goes on at the same port.
+
+        :raises OSError: the port is taken.
+        """
+        if self._runner is None:
+            connections = Connections()
+            gate = Gate(create_app(self._state, self._faults), self._state, self._faults, connections)
+            self._runner = Runner(gate, connections, self.port)
+            self.port = self._runner.port
+        return self
+
+    def stop(self) -> None:
+        """Drop every connection, answer nothing more, and return when the port is free. Twice is no error."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.stop()
+
+    @property
+    def url(self) -> str:
+        """The base URL, such as ``http://127.0.0.1:40123``."""
+        return f"http://{HOST}:{self.port}"
+
+    def conn_json(self, extra: Mapping[str, Any] | None = None) -> str:
+        """
+        Return an Airflow connection to this sandbox as JSON.
+
+        :param extra: the connection's extra, such as ``{"timeout": 5}``; default none.
+        """
+        connection: dict[str, Any] = {"conn_type": "anyformat", "host": self.url, "password": self.key}
+        if extra:
+            connection["extra"] = dict(extra)
+        return json.dumps(connection)
+
+    def conn_env(self, extra: Mapping[str, Any] | None = None, conn_id: str = "anyformat_default") -> dict[str, str]:
+        """
+        Return the environment variable that holds :meth:`conn_json`, for ``os.environ`` or a subprocess.
+
+        :param extra: the connection's extra; default none.
+        :param conn_id: its id, default ``anyformat_default``.
+        """
+        return {f"AIRFLOW_CONN_{conn_id.upper()}": self.conn_json(extra)}
+
+    def add_workflow(self, id: str | None = None, name: str = "workflow") -> str:  # noqa: A002 - the API's name
+        """
+        Add a workflow; return its id.
+
+        :param id: default: a new UUID.
+        :param name: default ``workflow``.
+        """
+        return self._state.add_workflow(id, name)
+
+    def add_collection(
+        self,
+        workflow_id: str,
+        *,
+        id: str | None = None,  # noqa: A002 - the API's name
+        name: str | None = "document.pdf",
+        status: str = "processed",
+        created_at: Moment = LEFT_OUT,
+        updated_at: Moment = LEFT_OUT,
+        file_id: str | None = None,
+    ) -> str:
+        """
+        Add one collection; return its id.
+
+        :param workflow_id: where.
+        :param id: default: a new UUID.
+        :param name: may be ``None``.
+        :param status: stays as it is; default ``processed``.
+        :param created_at: default now. Text is shown as it is, be it a timestamp or not, and ``None`` as ``null``.
+        :param updated_at: likewise; default: as ``created_at``.
+        :param file_id: default: one of its own, if ``file_ids`` is set.
+        """
+        return self._state.add(
+            workflow_id,
+            collection_id=id,
+            name=name,
+            status=status,
+            created_at=created_at,
+            updated_at=updated_at,
+            file_id=file_id,
+        ).id
+
+    def fill(
+        self,
+        workflow_id: str,
+        n: int,
+        *,
+        status: str = "processed",
+        name: str | None = "document-{}.pdf",
+        created_at: datetime | None = None,
+        step: timedelta = timedelta(),
+    ) -> list[str]:
+        """
+        Add ``n`` collections, fast; return their ids, in the order they were made. A million take some seconds.
+
+        :param workflow_id: where.
+        :param n: how many.
+        :param status: of each, default ``processed``.
+        :param name: of each; ``{}`` becomes its number.
+        :param created_at: of the first, default now.
+        :param step: by how much each is younger than the one before; default none.
+        """
+        return self._state.fill(
+            workflow_id, n, status=status, name=name, created_at=created_at or self._state.now(), step=step
+        )
+
+    def update_collection(
+        self,
+        id: str,  # noqa: A002 - the API's name
+        *,
+        status: str = LEFT_OUT,
+        name: str | None = LEFT_OUT,
+        created_at: Moment = LEFT_OUT,
+        updated_at: Moment = LEFT_OUT,
+    ) -> None:
+        """Change what is given of a collection, and nothing else; ``KeyError`` where there is none."""
+        fields = {"status": status, "name": name, "created_at": created_at, "updated_at": updated_at}
+        self._state.update(id, **{key: value for key, value in fields.items() if value is not LEFT_OUT})
+
+    def remove_collection(self, id: str) -> None:  # noqa: A002 - the API's name
+        """Make a collection vanish as if another user had deleted it; :attr:`deleted` does not count it."""
+        self._state.remove(id)
+
+    def collections(self, workflow_id: str) -> list[dict[str, Any]]:
+        """Return every collection of a workflow, as its listing would show it."""
+        with self._state.lock:
+            page = self._state.page(workflow_id, 1, max(self._state.workflow(workflow_id).count, 1))
+        rows: list[dict[str, Any]] = page["results"]
+        return rows
+
+    def exists(self, id: str) -> bool:  # noqa: A002 - the API's name
+        """Say whether a collection is there."""
+        return id in self._state.rows
+
+    def __contains__(self, id: object) -> bool:  # noqa: A002 - the API's name
+        """Say whether a collection is there."""
+        return id in self._state.rows
+
+    @property
+    def deleted(self) -> dict[str, int]:
+        """How often a delete of each id took effect, by the server's own count."""
+        with self._state.lock:
+            return dict(self._state.deleted)
+
+    @property
+    def cancelled(self) -> set[str]:
+        """The ids whose processing was cancelled by a delete."""
+        with self._state.lock:
+            return set(self._state.cancelled)
+
+    def add_key(self, key: str) -> None:
+        """Take ``key`` too: another one of the same organisation."""
+        self._state.extra_keys.add(key)
+
+    def revoke_key(self, key: str | None = None) -> None:
+        """Answer 401 to a key from now on; default: to :attr:`key`."""
+        self._state.revoked_keys.add(key or self.key)
+
+    def replace_key(self) -> str:
+        """Make a new key and revoke the one before, as anyformat may do; return the new one."""
+        self.revoke_key()
+        self.key = f"af_{secrets.token_hex(16)}"
+        return self.key
+
+    def deny_scope(self, scope: str | None = "files:delete", method: str = "DELETE") -> None:
+        """
+        Let the key lack a scope: requests of a method get 403 ``insufficient_api_key_scope``.
+
+        :param scope: named in the answer; ``None`` gives it back.
+        :param method: default ``DELETE``.
+        """
+        if scope is None:
+            self._state.denied_scopes.pop(method, None)
+        else:
+            self._state.denied_scopes[method] = scope
+
+    @property
+    def requests(self) -> list[RequestRecord]:
+        """What arrived, oldest first; requests to ``/_sandbox/`` are left out."""
+        return list(self._state.log)
+
+    def requests_to(self, method: str | None = None, path: str | None = None) -> list[RequestRecord]:
+        """
+        Return the requests of a method, or to a path.
+
+        :param method: default: any.
+        :param path: a regular expression that is searched in the path; default: any.
+        """
+        return [
+            record
+            for record in self.requests
+            if (method is None or record.method == method.upper()) and (path is None or re.search(path, record.path))
+        ]
+
+    def clear_requests(self) -> None:
+        """Forget what arrived."""
+        self._state.log.clear()
+
+    def fail_next(
+        self,
+        k: int = 1,
+        kind: str | int = "status",
+        *,
+        method: str | None = None,
+        path: str | None = None,
+        status: int | None = None,
+        headers: Mapping[str, str | None] | None = None,
+        body: Body = None,
+        html: bool | None = None,
+        applied: bool | None = None,
+        delay: float | None = None,
+        error_code: str | None = None,
+        size: int | None = None,
+    ) -> None:
+        """
+        Let the next ``k`` matching requests go wrong. What was asked for first comes first.
+
+        Kinds: ``status`` (a number is short for it), ``html`` (a gateway's page), ``gateway_404``, ``redirect``;
+        ``reset_before`` and ``reset_after`` the request took effect, ``close_before`` and ``close_after`` likewise
+        without a reset; ``slow`` (took effect, then a pause), ``drip_head`` and ``drip_body`` (byte by byte),
+        ``truncated`` (half of the body), ``huge`` (a body of 200 MB), ``early_hints`` (103 before the answer),
+        ``stray_body`` (bytes behind the answer, such as a body on a 204) and ``garbage`` (not HTTP; ``body`` is sent as
+        it is).
+
+        :param k: how many, default 1.
+        :param kind: default ``status``, with 503.
+        :param method: default: any.
+        :param path: a regular expression that is searched in the path; default: any.
+        :param status: answered in place of the real one: from 100 to 599.
+        :param headers: set on the answer; a default, such as ``Retry-After`` on a 429, goes with ``None``.
+        :param body: text and bytes as they are, anything else as JSON; default: what goes with the status.
+        :param html: as from a gateway: a page, and no ``X-API-Version``.
+        :param applied: whether the request takes effect first; default: by the kind, ``False`` for ``status``.
+        :param delay: seconds before the answer, and for the dripping kinds between two bytes.
+        :param error_code: the one in the error envelope.
+        :param size: bytes of the body of ``huge``.
+        :raises ValueError: there is no such kind, or ``k`` is none.
+        """
+        self._faults.next(
+            k,
+            kind,
+            method=method,
+            path=path,
+            status=status,
+            headers=headers,
+            body=body,
+            html=html,
+            applied=applied,
+            delay=delay,
+            error_code=error_code,
+            size=size,
+        )
+
+    def fail_rate(
+        self,
+        fraction: float,
+        kinds: Sequence[str | int] = TRANSIENT,
+        *,
+        seed: int = 0,
+        method: str | None = None,
+        path: str | None = None,
+        delay: float | None = None,
+        size: int | None = None,
+    ) -> None:
+        """
+        Let a share of the matching requests go wrong, each kind as often as any other, until :meth:`clear_faults`.
+
+        :param fraction: more than 0 and at most 1.
+        :param kinds: as in :meth:`fail_next`; default: all but ``redirect``, and the statuses worth another try.
+        :param seed: of the dice, default 0.
+        :param method: default: any.
+        :param path: a regular expression that is searched in the path; default: any.
+        :param delay: in place of the delay of each kind.
+        :param size: bytes of the body of ``huge``.
+        :raises ValueError: a kind or the fraction is none.
+        """
+        self._faults.rate(fraction, kinds, seed=seed, method=method, path=path, delay=delay, size=size)
+
+    def clear_faults(self) -> None:
+        """Let all go well again."""
+        self._faults.clear()

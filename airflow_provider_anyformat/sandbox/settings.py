@@ -1,0 +1,94 @@
+"""What can be set on a sandbox, each with the published behaviour as its default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """
+    One request as it arrived.
+
+    :param method: such as ``DELETE``.
+    :param path: the path as it came over the wire, still percent-encoded, without the query.
+    :param query: what followed the ``?``; empty where nothing did.
+    :param headers: those of ``authorization``, ``user-agent``, ``cookie``, ``content-type``, ``accept`` and ``host``
+        that came, by lower-case name.
+    :param body_length: bytes of the request's body, as its ``Content-Length`` said or as were read.
+    :param time: when it arrived, as ``time.time()``.
+    :param client_port: the port it came from; requests of one connection share it.
+    :param status: what was answered; ``None`` before that, and for good where no readable status was sent.
+    :param fault: name of the fault that was played; ``None`` where the request was served in earnest.
+    """
+
+    method: str
+    path: str
+    query: str
+    headers: dict[str, str]
+    body_length: int
+    time: float
+    client_port: int
+    status: int | None = None
+    fault: str | None = None
+
+
+@dataclass(kw_only=True)
+class Settings:
+    """
+    What can be set, when a sandbox is made and while it runs: each is an attribute of the same name.
+
+    :param key: the API key it takes, default ``af_sandbox``. Set another one, and the old one is wrong from then on.
+    :param latency: seconds that every answer takes at least, default 0.
+    :param processing_seconds: seconds until a collection that was run or uploaded is ``processed``, default 0.5; for
+        the first half of them it is ``pending``, then ``in_progress``.
+    :param order: order of listings by ``created_at``: ``newest`` first (default), ``oldest`` first or ``shuffled``,
+        which is no order but the same one for each page.
+    :param page_size_cap: the largest page it gives, default 100; more is silently cut.
+    :param file_ids: whether rows that were added without a ``file_id`` show one of their own; default ``True``.
+    :param uuid_ids: whether a delete takes UUIDs only, anything else being a 422; default ``True``.
+    :param second_delete_status: what a delete of an id that was deleted before is answered, default 404.
+    :param submit_body: what run and upload answer: the ``full`` row with ``workflow_id`` (default) or the bare ``id``.
+    :param rate_limit: requests a window, default 600; ``None`` for no limit and no headers.
+    :param submission_limit: the same for run and upload, which are counted apart; default 60.
+    :param window: seconds of a window, default 60.
+    :param window_anchor: whether a window begins with the ``first`` request after the last one (default) or at each
+        multiple of its length by the ``clock``.
+    :param refusals_extend: whether a 429 starts the window anew, so that only silence ends it; default ``False``.
+    :param limit_per: whether each ``key`` has its own count (default) or the ``organisation`` one for all of them.
+    :param omit_rate_headers: leave out ``x-ratelimit-*``; default ``False``.
+    :param clock_offset: by how much the server's clock (``Date``, ``created_at``, ``updated_at``) is ahead; default
+        none.
+    :param mangle_page: gets the page's number and the answer as a ``dict`` and returns what is sent in its place;
+        default ``None``.
+    :param on_request: functions that get the :class:`RequestRecord` of each request before it is served. They and
+        ``mangle_page`` run in the server's thread, may use the sandbox, and must return soon.
+    :param log_size: how many requests are remembered, default 100,000; the oldest are forgotten. Read once, when the
+        sandbox is made.
+    """
+
+    key: str = field(default="af_sandbox", repr=False)
+    latency: float = 0.0
+    processing_seconds: float = 0.5
+    order: Literal["newest", "oldest", "shuffled"] = "newest"
+    page_size_cap: int = 100
+    file_ids: bool = True
+    uuid_ids: bool = True
+    second_delete_status: int = 404
+    submit_body: Literal["full", "id"] = "full"
+    rate_limit: int | None = 600
+    submission_limit: int | None = 60
+    window: float = 60.0
+    window_anchor: Literal["first", "clock"] = "first"
+    refusals_extend: bool = False
+    limit_per: Literal["key", "organisation"] = "key"
+    omit_rate_headers: bool = False
+    clock_offset: timedelta = timedelta()
+    mangle_page: Callable[[int, dict[str, Any]], Any] | None = None
+    on_request: list[Callable[[RequestRecord], None]] = field(default_factory=list)
+    log_size: int = 100_000
