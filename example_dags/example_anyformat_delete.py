@@ -1,0 +1,83 @@
+"""
+A document goes through a workflow, its results are loaded, and only then is the collection deleted.
+
+Run it with the workflow and, if you like, the text of the document:
+``airflow dags test anyformat_delete_after_load --conf '{"workflow_id": "…"}'``.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime, timedelta
+from typing import Any
+
+from airflow.providers.common.compat.sdk import DAG, BaseHook, task
+
+from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
+
+CONN_ID = "anyformat_default"
+WAIT_SECONDS = 300
+
+
+def call(method: str, path: str, **options: Any) -> Any:
+    """Send a request to the API that the connection names, and return the reply."""
+    import requests
+
+    connection = BaseHook.get_connection(CONN_ID)
+    base_url = connection.host or "https://api.anyformat.ai"
+    headers = {"Authorization": f"Bearer {connection.password}"}
+    return requests.request(method, f"{base_url}{path}", headers=headers, timeout=30, allow_redirects=False, **options)
+
+
+with DAG(
+    "anyformat_delete_after_load",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    params={"workflow_id": "", "text": "Invoice 4711, total 99.00 EUR"},
+    tags=["anyformat", "example"],
+    doc_md=__doc__,
+):
+
+    @task
+    def run_document(workflow_id: str, text: str) -> str:
+        """Run a document through the workflow; return the id of the new collection."""
+        document = {"file": ("invoice.txt", text.encode(), "text/plain")}
+        reply = call("POST", f"/v2/workflows/{workflow_id}/run/", files=document)
+        reply.raise_for_status()
+        collection_id: str = reply.json()["id"]
+        print(f"anyformat made the collection {collection_id}")
+        return collection_id
+
+    @task
+    def wait_until_processed(workflow_id: str, collection_id: str) -> None:
+        """Ask for the results until they are there: 412 means not yet."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while True:
+            reply = call("GET", f"/v2/workflows/{workflow_id}/files/{collection_id}/results/")
+            if reply.status_code == 200:
+                print(f"the collection {collection_id} is processed")
+                return
+            if reply.status_code != 412:
+                reply.raise_for_status()
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{collection_id} was not processed within {WAIT_SECONDS} s")
+            time.sleep(0.5)
+
+    @task
+    def load(workflow_id: str, collection_id: str) -> None:
+        """Take the results to where they are needed; here, to the log."""
+        reply = call("GET", f"/v2/workflows/{workflow_id}/files/{collection_id}/results/")
+        reply.raise_for_status()
+        print(f"loaded the results: fields {sorted(reply.json()['results'])}")
+
+    workflow = "{{ params.workflow_id }}"
+    collection = run_document(workflow, "{{ params.text }}")
+    # It hangs on the load with the default trigger rule: where loading failed, the document stays.
+    delete = DeleteFileCollectionOperator(
+        task_id="delete",
+        collection_id="{{ ti.xcom_pull(task_ids='run_document') }}",
+        retries=2,
+        retry_delay=timedelta(minutes=1),
+    )
+    wait_until_processed(workflow, collection) >> load(workflow, collection) >> delete

@@ -1,0 +1,32 @@
+"""
+A purge that honours legal holds, kept in the Airflow Variable ``anyformat_legal_holds`` as a JSON list of ids.
+
+Without the Variable the task fails and deletes nothing: a hold list that is missing is not a list without holds.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+
+with DAG(
+    "example_anyformat_legal_holds",
+    doc_md=__doc__,
+    schedule="17 2 * * *",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    params={"workflow_id": "11111111-2222-4333-8444-555555555555"},
+    tags=["anyformat", "example"],
+):
+    PurgeFileCollectionsOperator(
+        task_id="purge",
+        workflow_id="{{ params.workflow_id }}",
+        older_than=timedelta(days=90),
+        exclude_collection_ids="{{ var.json.anyformat_legal_holds }}",
+        ledger_path="{{ var.value.anyformat_ledger_path }}",
+        retries=2,
+    )

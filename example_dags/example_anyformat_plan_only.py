@@ -1,0 +1,28 @@
+"""Before a purge is switched on: what would it delete, and why would it keep the rest? Deletes nothing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+
+with DAG(
+    "example_anyformat_plan_only",
+    doc_md=__doc__,
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    params={"workflow_id": "11111111-2222-4333-8444-555555555555", "older_than": "P90D"},
+    tags=["anyformat", "example"],
+):
+    PurgeFileCollectionsOperator(
+        task_id="plan",
+        workflow_id="{{ params.workflow_id }}",
+        older_than="{{ params.older_than }}",
+        statuses=["processed", "error", "cancelled"],
+        exclude_names=["contract-*"],
+        keep_last=10,
+        plan_only=True,
+    )

@@ -1,0 +1,39 @@
+"""A purge spread over workers: one task lists, mapped ones delete a batch each. One task is almost always enough."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from airflow.providers.common.compat.sdk import DAG
+
+from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator, ListFileCollectionsOperator
+
+with DAG(
+    "example_anyformat_purge_batches",
+    doc_md=__doc__,
+    schedule="17 3 * * 0",
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    max_active_runs=1,
+    params={"workflow_id": "11111111-2222-4333-8444-555555555555", "batch_size": 500},
+    tags=["anyformat", "example"],
+):
+    due = ListFileCollectionsOperator(
+        task_id="due",
+        workflow_id="{{ params.workflow_id }}",
+        older_than=timedelta(days=90),
+        max_deletions=100_000,
+        batch_size="{{ params.batch_size }}",
+        retries=2,
+    )
+    DeleteFileCollectionsOperator.partial(
+        task_id="delete",
+        # A pool bounds how many batches run at once; they share the key's rate limit and pace themselves by it.
+        pool="default_pool",
+        max_active_tis_per_dagrun=4,
+        ledger_path="{{ var.value.anyformat_ledger_path }}",
+        # Each batch deletes what the list named a while ago: somebody may have deleted one by hand since.
+        ignore_if_missing=True,
+        retries=2,
+        retry_delay=timedelta(minutes=5),
+    ).expand(collection_ids=due.output)
