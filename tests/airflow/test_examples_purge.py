@@ -1,0 +1,87 @@
+"""The purge examples, run for real against the sandbox."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[2] / "example_dags"
+
+
+@pytest.fixture
+def due(anyformat_sandbox: Any, dag_runner: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    """A workflow with six collections that are due and four that are too young."""
+    sandbox = anyformat_sandbox
+    workflow_id = sandbox.add_workflow()
+    now = datetime.now(UTC)
+    ages = [timedelta(days=100 + n, hours=1) for n in range(6)]
+    sandbox.due_ids = [sandbox.add_collection(workflow_id, created_at=now - age) for age in ages]
+    for n in range(4):
+        sandbox.add_collection(workflow_id, name=f"young-{n}.pdf", created_at=now - timedelta(days=n))
+    dag_runner.connect(json.loads(sandbox.conn_json()))
+    monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH", str(tmp_path / "ledger"))
+    sandbox.workflow_id = workflow_id
+    return sandbox
+
+
+def run(dag_runner: Any, name: str, sandbox: Any, **conf: Any) -> Any:
+    return dag_runner.run(EXAMPLES / f"{name}.py", conf={"workflow_id": sandbox.workflow_id, **conf})
+
+
+def summaries(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in folder.rglob("summary.json")]
+
+
+def test_nightly_purge(due: Any, dag_runner: Any, tmp_path: Path) -> None:
+    result = run(dag_runner, "example_anyformat_nightly_purge", due)
+
+    assert result.state == "success", result.log
+    assert due.deleted == dict.fromkeys(due.due_ids, 1)
+    assert len(due.collections(due.workflow_id)) == 4
+    summary = result["purge"].xcoms["summary"]
+    assert summary == result["purge"].return_value
+    assert (summary["listed"], summary["due"], summary["deleted"], summary["kept"]) == (10, 6, 6, {"too_young": 4})
+    (written,) = summaries(tmp_path / "ledger")
+    assert written["deleted"] == 6
+
+
+def test_plan_only(due: Any, dag_runner: Any) -> None:
+    result = run(dag_runner, "example_anyformat_plan_only", due, older_than="P101D")
+
+    assert result.state == "success", result.log
+    assert due.deleted == {}
+    assert due.requests_to("DELETE") == []
+    # All ten are among the newest ten, which keep_last keeps.
+    assert result["plan"].return_value["kept"] == {"keep_last": 5, "too_young": 5}
+
+
+def test_batches(due: Any, dag_runner: Any, tmp_path: Path) -> None:
+    result = run(dag_runner, "example_anyformat_purge_batches", due, batch_size=4)
+
+    assert result.state == "success", result.log
+    assert [len(batch) for batch in result["due"].return_value] == [4, 2]
+    assert [task.state for task in result.mapped("delete")] == ["success"] * 2
+    assert due.deleted == dict.fromkeys(due.due_ids, 1)
+    assert sorted(summary["deleted"] for summary in summaries(tmp_path / "ledger")) == [2, 4]
+
+
+def test_legal_holds(due: Any, dag_runner: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = due.due_ids[2]
+    monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_LEGAL_HOLDS", json.dumps([held.upper()]))
+    result = run(dag_runner, "example_anyformat_legal_holds", due)
+
+    assert result.state == "success", result.log
+    assert due.exists(held)
+    assert sorted(due.deleted) == sorted(set(due.due_ids) - {held})
+    assert result["purge"].return_value["kept"] == {"held": 1, "too_young": 4}
+
+
+def test_legal_holds_without_the_variable(due: Any, dag_runner: Any) -> None:
+    result = run(dag_runner, "example_anyformat_legal_holds", due)
+
+    assert result.state == "failed"
+    assert due.deleted == {}

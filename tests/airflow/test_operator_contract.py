@@ -1,0 +1,212 @@
+"""What holds for every operator, those to come included: they are found, not listed."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import inspect
+import json
+import re
+import textwrap
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator
+
+from airflow_provider_anyformat.operators import files
+from airflow_provider_anyformat.operators._parameters import LEFT_OUT, PARAMETERS
+from tests.airflow.recording import serialized
+
+OPERATORS = [
+    thing
+    for name, thing in vars(files).items()
+    if inspect.isclass(thing)
+    and issubclass(thing, BaseOperator)
+    and not name.startswith("_")
+    and thing is not BaseOperator
+]
+# What a task gives that cannot do without the parameter; a new one without a default belongs here.
+NEEDED = {
+    "collection_id": "11111111-2222-4333-8444-555555555555",
+    "collection_ids": ["11111111-2222-4333-8444-555555555555"],
+    "workflow_id": "w1",
+    "older_than": timedelta(days=30),
+    "plan_path": "/tmp/plan",
+    "plan_digest": "0" * 64,
+}
+# A templated value that is missing becomes one of these.
+NOTHING = [None, "", "  ", "None", "null", " NaN ", "undefined"]
+NO_BOOLEANS: list[object] = ["maybe", "yes", "1", 1, 0, "[]", [], "Truee"]
+# What an operator may say anew of what BaseOperator says; anything else of the same name would break it unseen.
+OVERRIDDEN = {"execute", "on_kill", "template_fields", "template_fields_renderers", "ui_color", "ui_fgcolor"}
+
+every_operator = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
+
+
+def parameters(operator):
+    """Give the operator's own parameters: all but what goes on to BaseOperator."""
+    found = inspect.signature(operator.__init__).parameters
+    return {name: p for name, p in found.items() if name != "self" and p.kind is not p.VAR_KEYWORD}
+
+
+def make(operator, **given):
+    needed = {name: NEEDED[name] for name, p in parameters(operator).items() if p.default is p.empty}
+    return operator(**{"task_id": "t", **needed, **given})
+
+
+def test_they_are_found():
+    assert {"DeleteFileCollectionOperator"} <= {operator.__name__ for operator in OPERATORS}
+    assert all(operator.__module__ == files.__name__ for operator in OPERATORS)
+
+
+@every_operator
+class TestForm:
+    def test_parameters_are_keyword_only_and_annotated(self, operator):
+        for name, parameter in parameters(operator).items():
+            assert parameter.kind is parameter.KEYWORD_ONLY, name
+            assert parameter.annotation is not parameter.empty, name
+        with pytest.raises(Exception, match=r"keyword|positional"):
+            operator("t")
+
+    def test_the_connection_can_be_named_and_has_the_default(self, operator):
+        assert parameters(operator)["anyformat_conn_id"].default == "anyformat_default"
+        assert "anyformat_conn_id" in operator.template_fields
+
+    def test_every_parameter_is_templated_and_every_templated_field_a_parameter(self, operator):
+        assert isinstance(operator.template_fields, tuple)
+        assert sorted(operator.template_fields) == sorted(parameters(operator))
+        made = make(operator)
+        assert all(hasattr(made, name) for name in operator.template_fields)
+
+    def test_every_parameter_is_in_the_table_with_the_same_default(self, operator):
+        for name, parameter in parameters(operator).items():
+            declared = PARAMETERS[name]
+            if parameter.default is parameter.empty:
+                assert declared.required, name
+            elif parameter.default is not LEFT_OUT:
+                assert declared.read(parameter.default) == declared.default, name
+
+    def test_no_name_is_one_of_base_operator(self, operator):
+        owned = set(dir(BaseOperator)) | set(inspect.signature(BaseOperator.__init__).parameters)
+        owned |= set(vars(BaseOperator(task_id="t")))
+        assert set(parameters(operator)) & owned == set()
+        for kind in operator.__mro__[: operator.__mro__.index(BaseOperator)]:
+            own = {name for name in vars(kind) if not name.startswith("__") and not name.startswith("_abc")}
+            made_by_airflow = {name for name in own if name.startswith("_BaseOperator") or name == "_is_setup"}
+            assert (own & set(dir(BaseOperator))) - OVERRIDDEN - made_by_airflow == set()
+
+    def test_the_constructor_only_assigns(self, operator):
+        given = {name: object() for name in parameters(operator)}
+        made = operator(task_id="t", **given)
+        for name, value in given.items():
+            assert getattr(made, name) is value
+        source = textwrap.dedent(inspect.getsource(inspect.unwrap(operator.__init__)))
+        function = ast.parse(source).body[0]
+        assert isinstance(function, ast.FunctionDef)
+        first, *rest = [ast.unparse(statement) for statement in function.body]
+        assert first == "super().__init__(**kwargs)"
+        assert sorted(rest) == sorted(f"self.{name} = {name}" for name in parameters(operator))
+
+    def test_the_docstring_describes_each_parameter_once(self, operator):
+        text = inspect.getdoc(operator) or ""
+        described = re.findall(r"^:param (\w+): \S", text, re.MULTILINE)
+        assert sorted(described) == sorted(parameters(operator))
+        for part in text.split(":param ")[1:]:
+            assert "(templated)" in part.partition("\n:")[0], part
+        assert ":return: " in text
+        assert ":raises AirflowFailException: " in text
+        assert not inspect.unwrap(operator.__init__).__doc__
+
+
+@every_operator
+class TestLife:
+    def test_it_can_be_copied(self, operator):
+        made = make(operator)
+        again = copy.deepcopy(made)
+        assert again is not made
+        for name in operator.template_fields:
+            value = getattr(made, name)
+            assert getattr(again, name) == value
+            if value is LEFT_OUT:
+                assert getattr(again, name) is LEFT_OUT
+
+    def test_it_can_be_written_to_the_database_and_read_back(self, operator):
+        def parsed():
+            with DAG("contract", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC)) as dag:
+                make(operator)
+                required = {name: NEEDED[name] for name, p in parameters(operator).items() if p.default is p.empty}
+                operator.partial(task_id="mapped").expand_kwargs([required])
+            return serialized(dag)
+
+        form, deserialize = parsed()
+        text = json.dumps(form, sort_keys=True)
+        # An address in memory would make a new version of the DAG each time it is parsed.
+        assert " at 0x" not in text
+        assert json.dumps(parsed()[0], sort_keys=True) == text
+        back = deserialize(json.loads(text))
+        assert sorted(back.task_dict) == ["mapped", "t"]
+        assert back.task_dict["t"].task_type == operator.__name__
+        assert sorted(back.task_dict["t"].template_fields) == sorted(operator.template_fields)
+
+    def test_nothing_is_kept_in_it_that_a_worker_could_not_receive(self, operator):
+        made = make(operator)
+        ours = [
+            value for value in vars(made).values() if type(value).__module__.startswith("airflow_provider_anyformat")
+        ]
+        assert all(value is LEFT_OUT for value in ours)
+
+    def test_on_kill_before_execute_is_harmless(self, operator):
+        made = make(operator)
+        assert made.on_kill() is None
+        assert made.on_kill() is None
+
+
+@pytest.fixture
+def connected(anyformat_sandbox, monkeypatch):
+    """Give a sandbox that would be asked if anything were: it knows the ids of ``NEEDED``."""
+    for name, value in anyformat_sandbox.conn_env({"max_attempts": 1}).items():
+        monkeypatch.setenv(name, value)
+    workflow = anyformat_sandbox.add_workflow(NEEDED["workflow_id"])
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    anyformat_sandbox.add_collection(workflow, id=NEEDED["collection_id"], created_at=long_ago)
+    return anyformat_sandbox
+
+
+def refused(made, name, sandbox):
+    with pytest.raises(AirflowFailException) as caught:
+        made.execute({})
+    text = str(caught.value)
+    assert text.startswith(f"{name}: ")
+    assert sandbox.requests == []
+    return text
+
+
+@every_operator
+class TestBadInput:
+    def test_what_was_given_and_is_missing_fails_for_good_and_is_named(self, operator, connected):
+        for name in operator.template_fields:
+            for value in NOTHING:
+                text = refused(make(operator, **{name: value}), name, connected)
+                assert ascii(value) in text
+                assert "it takes" in text.lower()
+
+    def test_what_is_of_no_use_fails_for_good_and_is_named(self, operator, connected):
+        for name in operator.template_fields:
+            refused(make(operator, **{name: b"bytes"}), name, connected)
+            refused(make(operator, **{name: object}), name, connected)
+
+    def test_booleans_are_read_strictly(self, operator, connected):
+        for name, parameter in parameters(operator).items():
+            if type(parameter.default) is bool:
+                for value in NO_BOOLEANS:
+                    assert "True or False" in refused(make(operator, **{name: value}), name, connected)
+
+    def test_a_text_that_is_no_list_is_never_split(self, operator, connected):
+        for name, parameter in parameters(operator).items():
+            if isinstance(parameter.default, tuple) or name == "collection_ids":
+                text = refused(make(operator, **{name: "first-id,second-id"}), name, connected)
+                assert "never split on commas" in text
+
+    def test_the_connection_is_named_too(self, operator, connected, airflow_database):
+        text = refused(make(operator, anyformat_conn_id="nobody_made_this"), "anyformat_conn_id", connected)
+        assert "'nobody_made_this'" in text

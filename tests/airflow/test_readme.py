@@ -1,0 +1,44 @@
+"""The README's DAG and its sandbox command, run as they stand there."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+README = (Path(__file__).parents[2] / "README.md").read_text()
+
+
+def test_every_dag_of_the_readme(dag_runner: Any, anyformat_sandbox: Any, tmp_path: Path) -> None:
+    sources = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    assert len(sources) == 2
+    dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
+    workflow_id = anyformat_sandbox.add_workflow("11111111-2222-4333-8444-555555555555")
+    for text in sources:
+        collection_id = anyformat_sandbox.add_collection(workflow_id, created_at="2026-01-01T00:00:00Z")
+
+        # The one thing that a test may not take from the README: a folder outside its own.
+        source = text.replace("file:///tmp/anyformat-ledger", tmp_path.as_uri())
+        result = dag_runner.run(source, conf={"collection_id": collection_id})
+
+        assert result.state == "success", result.log
+        assert not anyformat_sandbox.exists(collection_id)
+        assert anyformat_sandbox.deleted[collection_id] == 1
+
+
+def test_sandbox_command() -> None:
+    (line,) = re.findall(r"^python -m airflow_provider_anyformat\.sandbox .*$", README, re.MULTILINE)
+    words = shlex.split(line)
+    # Another port than the one that a person would pick, for this one may be taken.
+    words[words.index("--port") + 1] = "0"
+    with subprocess.Popen([sys.executable, *words[1:]], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stdout is not None
+            assert "http://127.0.0.1:" in "".join(process.stdout.readline() for _ in range(3))
+        finally:
+            process.terminate()
+        assert process.wait(20) == 0

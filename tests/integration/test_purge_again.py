@@ -1,0 +1,171 @@
+"""A purge that looks a second time, and two purges of one workflow at once."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_anyformat.operators import _bulk, _purging
+from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+from airflow_provider_anyformat.sandbox import Sandbox
+from tests.integration.purging import (
+    COUNTS,
+    FOREVER,
+    Ran,
+    at_request,
+    connect,
+    ledger_outcomes,
+    left,
+    old,
+    passes,
+    run,
+)
+
+purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
+
+
+def green(**given: Any) -> dict[str, Any]:
+    ran = run(purge(**given))
+    assert ran.is_green, ran.words
+    return ran.summary
+
+
+class TestTwoAtOnce:
+    @pytest.mark.parametrize("workers", [4, 16])
+    def test_each_id_once_and_both_add_up(
+        self, sandbox: Sandbox, workflow: str, monkeypatch: pytest.MonkeyPatch, workers: int
+    ) -> None:
+        connect(monkeypatch, sandbox, "second")
+        ids = old(sandbox, workflow, 200)
+        both_listed = threading.Barrier(2)
+        make_plan = _purging.make_plan
+
+        def together(*given: Any) -> Any:
+            plan = make_plan(*given)
+            both_listed.wait(20)
+            return plan
+
+        monkeypatch.setattr(_bulk, "make_plan", together)
+        ran: dict[str, Ran] = {}
+
+        def one(conn_id: str) -> None:
+            ran[conn_id] = run(purge(workflow_id=workflow, anyformat_conn_id=conn_id, max_workers=workers))
+
+        threads = [threading.Thread(target=one, args=(each,)) for each in ("anyformat_default", "second")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(60)
+        assert sandbox.deleted == dict.fromkeys(ids, 1)
+        assert all(each.is_green for each in ran.values())
+        for each in ran.values():
+            assert each.counts("due", "requested", "failed", "not_attempted") == (200, 200, 0, 0)
+        assert sum(each.summary["deleted"] for each in ran.values()) == 200
+        assert sum(each.summary["already_gone"] for each in ran.values()) == 200
+
+
+class TestSecondLook:
+    """After a while it lists and decides again, and deletes only what is due both times."""
+
+    @pytest.fixture(autouse=True)
+    def _soon(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(_purging, "SECOND_LOOK_INTERVAL", 0.2)
+        sandbox.latency = 0.02
+
+    def test_an_hour_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.undo()
+        assert _purging.SECOND_LOOK_INTERVAL == 3600
+
+    @pytest.mark.parametrize(
+        ("given", "change"),
+        [
+            pytest.param({}, {"status": "in_progress"}, id="running-again"),
+            pytest.param({}, {"status": "error"}, id="other-status"),
+            pytest.param({}, {"created_at": "2026-11-20T00:00:00Z"}, id="younger"),
+            pytest.param({}, {"created_at": None}, id="no-age"),
+            pytest.param({"age_by": "updated_at"}, {"updated_at": "2026-11-20T00:00:00Z"}, id="updated"),
+            pytest.param({"exclude_names": ["hold*"]}, {"name": "HOLD.pdf"}, id="name-held"),
+            pytest.param({"exclude_collection_ids": ["F" * 36]}, {"file_id": "f" * 36}, id="held"),
+        ],
+    )
+    def test_what_is_due_no_more_stays(
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path, given: dict[str, Any], change: dict[str, Any]
+    ) -> None:
+        ids = old(sandbox, workflow, 60)
+        changed = ids[-5:]
+
+        def mangle(_: int, page: dict[str, Any]) -> dict[str, Any]:
+            if not sandbox.deleted:
+                return page
+            rows = [{**row, **change} if row["id"] in changed else row for row in page["results"]]
+            return {**page, "results": rows}
+
+        sandbox.mangle_page = mangle
+        summary = green(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path), **given)
+        assert left(sandbox, workflow) == set(changed)
+        assert passes(sandbox) >= 3
+        assert sandbox.deleted == dict.fromkeys(ids[:-5], 1)
+        assert [summary[name] for name in COUNTS] == [60, 60, 55, 55, 0, 0, 0]
+        assert summary["kept"] == {"no_longer_due": 5}
+        outcomes = ledger_outcomes(summary["ledger"])
+        assert {outcomes[each] for each in changed} == {"not_attempted"}
+
+    def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
+        ids = old(sandbox, workflow, 60)
+        at_request(sandbox, 2, lambda: [sandbox.remove_collection(each) for each in ids[-5:]])
+        summary = green(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path))
+        assert [summary[name] for name in COUNTS[2:]] == [60, 55, 5, 0, 0]
+        assert not [record for record in sandbox.requests_to("DELETE") if record.status != 204]
+        outcomes = ledger_outcomes(summary["ledger"])
+        assert Counter(outcomes.values()) == {"deleted": 55, "gone_unconfirmed": 5}
+
+    def test_what_became_due_since_is_not_in_the_plan(self, sandbox: Sandbox, workflow: str) -> None:
+        ids = old(sandbox, workflow, 50)
+        added: list[str] = []
+        at_request(sandbox, 2, lambda: added.extend(old(sandbox, workflow, 3, days=200)))
+        summary = green(workflow_id=workflow, max_workers=2)
+        assert left(sandbox, workflow) == set(added)
+        assert sandbox.deleted == dict.fromkeys(ids, 1)
+        assert summary["listed"] == 50
+
+    def test_nothing_is_deleted_while_it_looks(self, sandbox: Sandbox, workflow: str) -> None:
+        sandbox.page_size_cap = 10
+        ids = old(sandbox, workflow, 80)
+        green(workflow_id=workflow, max_workers=8)
+        assert sandbox.deleted == dict.fromkeys(ids, 1)
+        methods = "".join("G" if record.method == "GET" else " " for record in sandbox.requests)
+        runs = methods.split()
+        # Each reading's pages follow each other without a delete in between.
+        assert len(runs) == passes(sandbox) >= 2
+        assert len(runs[0]) == 8
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            pytest.param(lambda s: setattr(s, "mangle_page", lambda _, page: {**page, "count": 999}), id="lies"),
+            pytest.param(lambda s: s.fail_next(FOREVER, 500, method="GET"), id="breaks-off"),
+        ],
+    )
+    def test_a_second_look_that_fails_stops_it(
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path, spoil: Callable[[Sandbox], None]
+    ) -> None:
+        old(sandbox, workflow, 60)
+        at_request(sandbox, 3, lambda: spoil(sandbox))
+        ran = run(purge(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path)))
+        assert ran.is_retryable
+        gone = len(sandbox.deleted)
+        assert 3 <= gone < 60
+        assert ran.counts() == (gone, gone, 0, 0, 60 - gone)
+        assert sandbox.requests[-1].method == "GET"
+
+    def test_a_bulk_run_of_minutes_has_none(self, sandbox: Sandbox, workflow: str, monkeypatch: Any) -> None:
+        monkeypatch.setattr(_purging, "SECOND_LOOK_INTERVAL", 60)
+        old(sandbox, workflow, 60)
+        green(workflow_id=workflow)
+        assert passes(sandbox) == 1

@@ -1,0 +1,433 @@
+"""The parameters of all operators: what each takes, what it refuses, and what it says then."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
+from pathlib import PurePosixPath
+from typing import Any
+
+import pendulum
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.operators._parameters import (
+    LEFT_OUT,
+    PARAMETERS,
+    Unset,
+    default,
+    read_parameters,
+)
+
+DAY = timedelta(days=1)
+NOW = datetime.now(UTC)
+
+
+class Lazy(Sequence[Any]):
+    """What Airflow hands over for the results of mapped tasks: a sequence of a class of its own."""
+
+    def __init__(self, *values: object) -> None:
+        self.values = values
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.values[index]
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+
+def read(name: str, value: object) -> Any:
+    return read_parameters([name], {name: value})[name]
+
+
+def refused(name: str, value: object) -> str:
+    with pytest.raises(AnyformatValueError) as caught:
+        read(name, value)
+    message = str(caught.value)
+    assert caught.value.retryable is False
+    assert message.startswith(f"{name}: {shown(value)} ")
+    assert message.endswith(PARAMETERS[name].words)
+    return message
+
+
+TAKEN: list[tuple[str, object, object]] = [
+    ("anyformat_conn_id", "my_conn", "my_conn"),
+    ("anyformat_conn_id", " my_conn\n", "my_conn"),
+    ("collection_id", "a-1", "a-1"),
+    ("collection_ids", [], ()),
+    ("collection_ids", "[]", ()),
+    ("collection_ids", ["b", "a", "b"], ("b", "a")),
+    ("collection_ids", ("b", "a"), ("b", "a")),
+    ("collection_ids", Lazy("b", "a"), ("b", "a")),
+    ("collection_ids", '["b", "a"]', ("b", "a")),
+    ("collection_ids", " ['b', 'a']\n", ("b", "a")),
+    ("collection_ids", "('b', 'a')", ("b", "a")),
+    ("collection_ids", "('b',)", ("b",)),
+    ("collection_ids", "['b', 'B']", ("b", "B")),
+    ("workflow_id", "wf", ("wf",)),
+    ("workflow_id", ["wf", "w2", "wf"], ("wf", "w2")),
+    ("workflow_id", '["wf", "w2"]', ("wf", "w2")),
+    ("workflow_id", Lazy("wf"), ("wf",)),
+    ("ignore_if_missing", True, True),
+    ("ignore_if_missing", False, False),
+    ("ignore_if_missing", "True", True),
+    ("ignore_if_missing", "False", False),
+    ("ignore_if_missing", " false ", False),
+    ("plan_only", "TRUE", True),
+    ("older_than", 30 * DAY, 30 * DAY),
+    ("older_than", timedelta(hours=36), timedelta(hours=36)),
+    ("older_than", "P30D", 30 * DAY),
+    ("older_than", " P30D ", 30 * DAY),
+    ("older_than", "P2W", 14 * DAY),
+    ("older_than", "PT36H", timedelta(hours=36)),
+    ("older_than", "P1DT12H", timedelta(hours=36)),
+    ("older_than", "P1W2DT3H", timedelta(days=9, hours=3)),
+    ("older_than", "P36500D", 36_500 * DAY),
+    ("older_than", pendulum.duration(days=30), 30 * DAY),
+    ("older_than", pendulum.duration(weeks=2, hours=1), timedelta(days=14, hours=1)),
+    ("age_by", "updated_at", "updated_at"),
+    ("reference_time", datetime(2026, 1, 2, tzinfo=UTC), datetime(2026, 1, 2, tzinfo=UTC)),
+    ("reference_time", datetime(2026, 1, 2, tzinfo=timezone(timedelta(hours=2))), datetime(2026, 1, 1, 22, tzinfo=UTC)),
+    ("reference_time", pendulum.datetime(2026, 1, 2, tz="Europe/Madrid"), datetime(2026, 1, 1, 23, tzinfo=UTC)),
+    ("reference_time", "2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    ("reference_time", "2026-01-02 03:04:05.123456+00:00", datetime(2026, 1, 2, 3, 4, 5, 123456, UTC)),
+    ("reference_time", NOW + timedelta(minutes=4), NOW + timedelta(minutes=4)),
+    ("statuses", ["error", "processed", "error"], ("error", "processed")),
+    ("statuses", "['cancelled']", ("cancelled",)),
+    ("exclude_collection_ids", [], ()),
+    ("exclude_collection_ids", "[]", ()),
+    ("exclude_collection_ids", '["A-1"]', ("A-1",)),
+    ("include_names", ["*.pdf", "a b"], ("*.pdf", "a b")),
+    ("include_names", '["*.pdf"]', ("*.pdf",)),
+    ("exclude_names", [], ()),
+    ("exclude_names", ["[ab]*"], ("[ab]*",)),
+    ("keep_last", 0, 0),
+    ("keep_last", "3", 3),
+    ("keep_last", " 3 ", 3),
+    ("max_deletions", 1, 1),
+    ("max_deletions", "500", 500),
+    ("max_deletions", "unlimited", "unlimited"),
+    ("max_deletions", " unlimited ", "unlimited"),
+    ("limit", "unlimited", "unlimited"),
+    ("limit", 7, 7),
+    ("max_deletions_percent", 0, 0),
+    ("max_deletions_percent", 100, 100),
+    ("max_deletions_percent", 12.5, 12.5),
+    ("max_deletions_percent", "12.5", 12.5),
+    ("batch_size", 500, 500),
+    ("batch_size", "100000", 100_000),
+    ("max_workers", 1, 1),
+    ("max_workers", "64", 64),
+    ("quota_reserve", 0, 0),
+    ("quota_reserve", 0.9, 0.9),
+    ("quota_reserve", "0.25", 0.25),
+    ("ledger_path", "/var/ledger", "/var/ledger"),
+    ("ledger_path", " /var/ledger/ ", "/var/ledger"),
+    ("ledger_path", "/", "/"),
+    ("ledger_path", "file:///var/ledger", "file:///var/ledger"),
+    ("ledger_path", "s3://bucket/ledger/", "s3://bucket/ledger"),
+    ("ledger_path", "s3://conn@bucket", "s3://conn@bucket"),
+    ("ledger_path", "gs://bucket/a..b", "gs://bucket/a..b"),
+    ("ledger_path", PurePosixPath("/var/ledger"), "/var/ledger"),
+    ("archive_path", "abfs+x.y-z://container/a", "abfs+x.y-z://container/a"),
+    ("plan_path", "/plans/one", "/plans/one"),
+    ("plan_digest", "0aF" + "1" * 61, "0af" + "1" * 61),
+    ("plan_ttl", "PT1H", timedelta(hours=1)),
+    ("approved_by", " Jane Doe (DPO) ", "Jane Doe (DPO)"),
+]
+
+REFUSED: list[tuple[str, object, str]] = [
+    ("anyformat_conn_id", 7, "no printable text"),
+    ("anyformat_conn_id", "a\nb", "no printable text"),
+    ("collection_id", ["a"], "DeleteFileCollectionsOperator"),
+    ("collection_id", {"id": "a"}, "DeleteFileCollectionsOperator"),
+    ("collection_id", Lazy("a"), "DeleteFileCollectionsOperator"),
+    ("collection_id", "a/b", "is not an id"),
+    ("collection_id", "['a']", "is not an id"),
+    ("collection_id", 100000.0, "native rendering"),
+    ("collection_ids", "a", "DeleteFileCollectionOperator"),
+    ("collection_ids", "a,b", "never split on commas"),
+    ("collection_ids", ["a", "b,c"], "entry 1"),
+    ("collection_ids", ["a", None], "entry 1"),
+    ("collection_ids", ["a", "None"], "entry 1"),
+    ("collection_ids", '["a", null]', "entry 1"),
+    ("collection_ids", ["a", 5], "entry 1"),
+    ("collection_ids", [["a"], ["b"]], "entry 0"),
+    ("collection_ids", "[a, b]", "neither JSON nor a Python literal"),
+    ("collection_ids", "['a'", "neither JSON nor a Python literal"),
+    ("collection_ids", "[" * 5000, "neither JSON nor a Python literal"),
+    ("collection_ids", "('a')", "is no list"),
+    ("collection_ids", {"a": 1}, "is no list"),
+    ("collection_ids", {"a"}, "is no list"),
+    ("collection_ids", b"ab", "is no list"),
+    ("collection_ids", range(3), "is no list"),
+    ("collection_ids", 5, "is no list"),
+    ("collection_ids", iter(["a"]), "is no list"),
+    ("workflow_id", [], "empty never means all"),
+    ("workflow_id", "[]", "empty never means all"),
+    ("workflow_id", ["wf", ""], "entry 1"),
+    ("workflow_id", "a,b", "entry 0"),
+    ("workflow_id", 5, "is no list"),
+    ("ignore_if_missing", 1, "neither true nor false"),
+    ("ignore_if_missing", 0, "neither true nor false"),
+    ("ignore_if_missing", "yes", "neither true nor false"),
+    ("ignore_if_missing", "1", "neither true nor false"),
+    ("ignore_if_missing", [], "neither true nor false"),
+    ("older_than", timedelta(0), "not longer than nothing"),
+    ("older_than", -DAY, "not longer than nothing"),
+    ("older_than", "P0D", "not longer than nothing"),
+    ("older_than", "PT0H", "not longer than nothing"),
+    ("older_than", 36_501 * DAY, "hundred years"),
+    ("older_than", "P999999W", "hundred years"),
+    ("older_than", "P1M", "depends on the day"),
+    ("older_than", "P1Y", "depends on the day"),
+    ("older_than", "P1Y2DT3H", "depends on the day"),
+    ("older_than", pendulum.duration(months=1), "no fixed length"),
+    ("older_than", pendulum.duration(years=1), "no fixed length"),
+    ("older_than", pendulum.datetime(2026, 2, 1) - pendulum.datetime(2026, 1, 1), "no fixed length"),
+    ("older_than", "PT90M", "too fine"),
+    ("older_than", "PT90S", "too fine"),
+    ("older_than", "P1DT2H3M", "too fine"),
+    ("older_than", "P1.5D", "too fine"),
+    ("older_than", "P", "no such duration"),
+    ("older_than", "PT", "no such duration"),
+    ("older_than", "P1DT", "no such duration"),
+    ("older_than", "P1H", "no such duration"),
+    ("older_than", "PT1D", "no such duration"),
+    ("older_than", "P-1D", "no such duration"),
+    ("older_than", "-P1D", "no such duration"),
+    ("older_than", "p1d", "no such duration"),
+    ("older_than", "P\u0661D", "no such duration"),
+    ("older_than", "P30D\n P1D", "no such duration"),
+    ("older_than", "30", "no such duration"),
+    ("older_than", "R/P30D", "no such duration"),
+    ("older_than", "30 days, 0:00:00", "text of a timedelta"),
+    ("older_than", "1 day", "text of a timedelta"),
+    ("older_than", "12:00:00", "text of a timedelta"),
+    ("older_than", 30, "unit nobody can know"),
+    ("older_than", 30.0, "unit nobody can know"),
+    ("older_than", True, "unit nobody can know"),
+    ("older_than", [30], "unit nobody can know"),
+    ("age_by", "name", "none of its words"),
+    ("age_by", "Created_at", "none of its words"),
+    ("age_by", ["created_at"], "none of its words"),
+    ("reference_time", datetime(2026, 1, 2), "no time zone"),  # noqa: DTZ001
+    ("reference_time", "2026-01-02T03:04:05", "no time zone"),
+    ("reference_time", "2026-01-02", "no date with time and zone"),
+    ("reference_time", "20260102T030405", "no date with time and zone"),
+    ("reference_time", date(2026, 1, 2), "no date with time and zone"),
+    ("reference_time", 1767322800, "no date with time and zone"),
+    ("reference_time", "tomorrow at noon", "no ISO 8601"),
+    ("reference_time", "0001-01-01T00:00:00+14:00", "outside the calendar"),
+    ("reference_time", NOW + timedelta(days=1), "in the future"),
+    ("reference_time", NOW + timedelta(hours=1), "in the future"),
+    ("statuses", [], "empty never means all"),
+    ("statuses", "processed", "never split on commas"),
+    ("statuses", ["processed", "pending"], "cancels its processing"),
+    ("statuses", ["in_progress"], "cancels its processing"),
+    ("statuses", ["completed"], "cancels its processing"),
+    ("statuses", ["Processed"], "cancels its processing"),
+    ("statuses", [["processed"]], "entry 0"),
+    ("exclude_collection_ids", ["not an id"], "entry 0"),
+    ("exclude_collection_ids", ["a", "undefined"], "entry 1"),
+    ("exclude_collection_ids", "a", "never split on commas"),
+    ("include_names", [], "empty never means all"),
+    ("include_names", "*.pdf", "never split on commas"),
+    ("include_names", ["a", " "], "entry 1"),
+    ("include_names", ["NaN"], "entry 0"),
+    ("include_names", [None], "entry 0"),
+    ("exclude_names", [5], "entry 0"),
+    ("exclude_names", ["null"], "entry 0"),
+    ("keep_last", -1, "out of range"),
+    ("keep_last", 1.0, "no whole number"),
+    ("keep_last", True, "no whole number"),
+    ("keep_last", "1.0", "no whole number"),
+    ("keep_last", "1_000", "no whole number"),
+    ("keep_last", "1,000", "no whole number"),
+    ("keep_last", "\u0663", "no whole number"),
+    ("keep_last", "9" * 5000, "no whole number"),
+    ("max_deletions", 0, "out of range"),
+    ("max_deletions", -5, "out of range"),
+    ("max_deletions", "Unlimited", "no whole number"),
+    ("max_deletions", float("inf"), "no whole number"),
+    ("max_deletions", Decimal(5), "no whole number"),
+    ("limit", "all", "no whole number"),
+    ("limit", "0", "out of range"),
+    ("max_deletions_percent", -0.1, "out of range"),
+    ("max_deletions_percent", 100.1, "out of range"),
+    ("max_deletions_percent", float("nan"), "out of range"),
+    ("max_deletions_percent", float("inf"), "out of range"),
+    ("max_deletions_percent", "inf", "no number"),
+    ("max_deletions_percent", "10%", "no number"),
+    ("max_deletions_percent", "1e1", "no number"),
+    ("max_deletions_percent", True, "no number"),
+    ("max_deletions_percent", Decimal(5), "no number"),
+    ("batch_size", 0, "out of range"),
+    ("batch_size", 100_001, "out of range"),
+    ("max_workers", 0, "out of range"),
+    ("max_workers", 65, "out of range"),
+    ("quota_reserve", 0.91, "out of range"),
+    ("quota_reserve", 1, "out of range"),
+    ("quota_reserve", -0.1, "out of range"),
+    ("plan_only", "maybe", "neither true nor false"),
+    ("ledger_path", "ledger", "relative path"),
+    ("ledger_path", "./ledger", "relative path"),
+    ("ledger_path", "~/ledger", "relative path"),
+    ("ledger_path", "file://ledger", "relative path"),
+    ("ledger_path", "file:ledger", "relative path"),
+    ("ledger_path", "file:/ledger", "relative path"),
+    ("ledger_path", "s3:bucket", "relative path"),
+    ("ledger_path", "s3://", "relative path"),
+    ("ledger_path", "s3:///a", "relative path"),
+    ("ledger_path", PurePosixPath("ledger"), "relative path"),
+    ("ledger_path", 7, "relative path"),
+    ("ledger_path", ["/a"], "relative path"),
+    ("ledger_path", "/a/../b", "has a .."),
+    ("ledger_path", "s3://bucket/..", "has a .."),
+    ("ledger_path", "/a\x00b", "cannot be printed"),
+    ("archive_path", "archive", "relative path"),
+    ("plan_path", "plans", "relative path"),
+    ("plan_digest", "0" * 63, "no SHA-256"),
+    ("plan_digest", "g" * 64, "no SHA-256"),
+    ("plan_digest", 5, "no SHA-256"),
+    ("plan_ttl", "P0D", "not longer than nothing"),
+    ("approved_by", "x" * 251, "no printable text"),
+    ("approved_by", ["Jane"], "no printable text"),
+]
+
+
+def label(value: object) -> str:
+    # The same in each run, or two processes do not agree on what there is to test.
+    changing = isinstance(value, datetime) or " at 0x" in ascii(value)
+    return type(value).__name__ if changing else ascii(value)[:40]
+
+
+@pytest.mark.parametrize(("name", "value", "expected"), TAKEN, ids=label)
+def test_what_a_parameter_takes(name: str, value: object, expected: object) -> None:
+    found = read(name, value)
+    assert found == expected
+    assert type(found) is type(expected)
+
+
+@pytest.mark.parametrize(("name", "value", "why"), REFUSED, ids=label)
+def test_what_a_parameter_refuses(name: str, value: object, why: str) -> None:
+    assert why in refused(name, value)
+
+
+def test_every_parameter_is_in_both_tables() -> None:
+    assert {name for name, _, _ in TAKEN} == {name for name, _, _ in REFUSED} == set(PARAMETERS)
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+@pytest.mark.parametrize(
+    "value", [None, "", "  ", "\n", "None", "none", "null", "NULL", "nan", " NaN ", "undefined"], ids=repr
+)
+def test_a_value_that_is_missing_is_refused_and_never_the_default(name: str, value: object) -> None:
+    message = refused(name, value)
+    assert "what a missing value looks like" in message
+    assert (f"Leave {name} out" in message) is not PARAMETERS[name].required
+
+
+@pytest.mark.parametrize("name", PARAMETERS)
+def test_a_parameter_that_is_left_out(name: str) -> None:
+    parameter = PARAMETERS[name]
+    for values in ({}, {name: LEFT_OUT}, {name: copy.deepcopy(LEFT_OUT)}, {"other": 5}):
+        if parameter.required:
+            with pytest.raises(AnyformatValueError, match=rf"^{name}: .*left out"):
+                read_parameters([name], values)
+        else:
+            assert read_parameters([name], values) == {name: parameter.default}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, each in PARAMETERS.items() if not each.required and each.default is not LEFT_OUT]
+)
+def test_a_default_that_is_written_out_says_the_same(name: str) -> None:
+    value = default(name)
+    if name == "include_names":
+        # Nothing else says "every name".
+        assert value == ()
+        refused(name, value)
+    else:
+        assert read(name, value) == value
+
+
+def test_the_defaults() -> None:
+    assert {name: each.default for name, each in PARAMETERS.items() if not each.required} == {
+        "anyformat_conn_id": "anyformat_default",
+        "ignore_if_missing": False,
+        "age_by": "created_at",
+        "reference_time": LEFT_OUT,
+        "statuses": ("processed",),
+        "exclude_collection_ids": (),
+        "include_names": (),
+        "exclude_names": (),
+        "keep_last": 0,
+        "max_deletions": 1000,
+        "max_deletions_percent": 100,
+        "limit": "unlimited",
+        "batch_size": LEFT_OUT,
+        "plan_only": False,
+        "plan_ttl": timedelta(days=3),
+        "approved_by": LEFT_OUT,
+        "archive_path": LEFT_OUT,
+        "ledger_path": LEFT_OUT,
+        "max_workers": 8,
+        "quota_reserve": 0.1,
+    }
+    assert {name for name, each in PARAMETERS.items() if each.required} == {
+        "collection_id",
+        "collection_ids",
+        "workflow_id",
+        "older_than",
+        "plan_path",
+        "plan_digest",
+    }
+
+
+def test_left_out_stays_itself() -> None:
+    for same in (copy.copy(LEFT_OUT), copy.deepcopy([LEFT_OUT])[0], pickle.loads(pickle.dumps(LEFT_OUT))):
+        assert same is LEFT_OUT
+    assert LEFT_OUT is Unset.LEFT_OUT
+
+
+def test_only_the_asked_for_are_read_and_the_first_bad_one_is_named() -> None:
+    assert read_parameters(["limit"], {"limit": "5", "older_than": None}) == {"limit": 5}
+    with pytest.raises(AnyformatValueError, match=r"^older_than: "):
+        read_parameters(["limit", "older_than"], {"limit": "5", "older_than": None})
+
+
+def test_a_long_value_is_cut_in_the_message() -> None:
+    assert len(refused("keep_last", "x" * 100_000)) < 500
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(sorted(PARAMETERS)), st.one_of(st.text(), st.integers(), st.floats(), st.binary(), st.booleans(),
+       st.lists(st.text()), st.lists(st.integers()), st.timedeltas(), st.datetimes(timezones=st.timezones()),
+       st.from_regex(r"\AP[0-9WDTHMYS.]{0,8}\Z"), st.from_regex(r"\A[\[(][\[\]()',a-z0-9\"{}: ]{0,12}\Z")))  # fmt: skip
+def test_nothing_else_than_a_value_or_the_error_comes_out(name: str, value: object) -> None:
+    with suppress(AnyformatValueError):
+        read(name, value)
+
+
+def test_importing_the_table_brings_nothing_heavy() -> None:
+    code = """
+import sys
+import airflow_provider_anyformat.operators._parameters
+print(sorted(name for name in sys.modules if name.startswith("airflow_provider_anyformat")))
+print(sorted({"requests", "airflow", "tenacity", "asyncio", "pendulum"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "retention" not in done.stdout
+    assert "client" not in done.stdout
+    assert done.stdout.splitlines()[-1] == "[]"

@@ -1,0 +1,442 @@
+"""The gate alone: scripted answers, and threads against a limit that is kept in memory, on the real clock."""
+
+from __future__ import annotations
+
+import math
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+
+import pytest
+
+from airflow_provider_anyformat.api.quota import Quota, QuotaGate, read_quota
+from airflow_provider_anyformat.api.replies import Reply
+from airflow_provider_anyformat.exceptions import AnyformatRateLimitError
+
+pytestmark = pytest.mark.timeout(60)
+
+
+class BlockedError(Exception):
+    """The gate wanted to sleep."""
+
+
+def _blocked(_: float) -> None:
+    raise BlockedError
+
+
+def answer(remaining: object = None, reset: object = None, limit: object = None, *, status: int = 204) -> Reply:
+    values = {"remaining": remaining, "reset": reset, "limit": limit}
+    return Reply(status, {f"x-ratelimit-{name}": str(value) for name, value in values.items() if value is not None})
+
+
+def refusal(retry_after: str | None) -> Reply:
+    return Reply(429, {} if retry_after is None else {"Retry-After": retry_after})
+
+
+def permits(gate: QuotaGate, most: int = 100) -> int:
+    """Count the requests that may be in flight at once, without a wait."""
+    entered: list[float] = []
+    with suppress(BlockedError):
+        while len(entered) < most:
+            entered.append(gate.enter(_blocked))
+    return len(entered)
+
+
+def one_by_one(gate: QuotaGate, most: int = 100, reply: Reply | None = None) -> int:
+    """Count the requests that may go one after the other, without a wait; no answer tells of the limit."""
+    count = 0
+    with suppress(BlockedError):
+        while count < most:
+            gate.leave(gate.enter(_blocked), reply)
+            count += 1
+    return count
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        pytest.param({"remaining": "59", "reset": "4", "limit": "60"}, Quota(59, 4, 60), id="all-three"),
+        pytest.param({"remaining": "59", "reset": "4"}, Quota(59, 4, 0), id="no-limit"),
+        pytest.param({"remaining": "59", "reset": "4", "limit": "60, 60;w=4"}, Quota(59, 4, 0), id="odd-limit"),
+        pytest.param({"remaining": " 5 ", "reset": "3.5"}, Quota(5, 3.5, 0), id="blanks-and-fractions"),
+        pytest.param({"remaining": "0", "reset": "120"}, Quota(0, 120, 0), id="just-within-bound"),
+        pytest.param({"remaining": "0", "reset": "0"}, Quota(0, 1, 0), id="reset-rounded-down"),
+        pytest.param({}, None, id="none"),
+        pytest.param({"reset": "4"}, None, id="no-remaining"),
+        pytest.param({"remaining": "59"}, None, id="no-reset"),
+        pytest.param({"remaining": "-1", "reset": "4"}, None, id="negative-remaining"),
+        pytest.param({"remaining": "5", "reset": "-4"}, None, id="negative-reset"),
+        pytest.param({"remaining": "many", "reset": "4"}, None, id="text"),
+        pytest.param({"remaining": "", "reset": "4"}, None, id="empty"),
+        pytest.param({"remaining": "nan", "reset": "4"}, None, id="nan"),
+        pytest.param({"remaining": "5", "reset": "inf"}, None, id="inf"),
+        pytest.param({"remaining": "9" * 400, "reset": "4"}, None, id="more-than-a-float-holds"),
+        pytest.param({"remaining": "1e3", "reset": "4"}, None, id="exponent"),
+        pytest.param({"remaining": "\u0663", "reset": "4"}, None, id="other-digits"),
+        pytest.param({"remaining": "5, 5", "reset": "4"}, None, id="sent-twice"),
+        pytest.param({"remaining": "5", "reset": "120.1"}, None, id="beyond-bound"),
+        pytest.param({"remaining": "5", "reset": "1764000000"}, None, id="epoch"),
+    ],
+)
+def test_read_quota(headers: dict[str, str], expected: Quota | None) -> None:
+    sent = {f"x-ratelimit-{name}": value for name, value in headers.items()}
+    assert read_quota(sent, 120.0) == expected
+
+    # Whatever makes no sense leaves the requests alone; whatever does, counts.
+    gate = QuotaGate(0.0, 120.0)
+    gate.leave(gate.enter(_blocked), Reply(204, sent))
+    assert one_by_one(gate) == (100 if expected is None else expected.remaining)
+
+
+def test_read_quota_without_a_bound() -> None:
+    assert read_quota({"x-ratelimit-remaining": "5", "x-ratelimit-reset": "86400"}) == Quota(5, 86400, 0)
+
+
+def test_the_first_request_goes_alone() -> None:
+    gate = QuotaGate()
+    entered = gate.enter(_blocked)
+    assert permits(gate) == 0
+    gate.leave(entered, answer())
+    assert permits(gate) == 100
+
+
+@pytest.mark.parametrize("status", [204, 404, 503])
+def test_pacing_starts_with_the_first_answer_that_has_the_headers(status: int) -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(status=status))
+    first, second = gate.enter(_blocked), gate.enter(_blocked)
+    gate.leave(first, answer(7, 60, 600))
+    gate.leave(second, answer(6, 60, 600))
+    assert one_by_one(gate) == 6
+
+
+def test_a_first_request_that_gets_no_answer_is_followed_by_another_single_one() -> None:
+    gate = QuotaGate()
+    gate.leave(gate.enter(_blocked), None)
+    assert permits(gate) == 1
+
+
+def test_a_first_request_that_hangs_does_not_hold_up_the_task() -> None:
+    gate = QuotaGate()
+    hanging = gate.enter(_blocked)
+    started = time.monotonic()
+    gate.leave(gate.enter(time.sleep), answer(50, 60, 100))
+    assert 0.9 < time.monotonic() - started < 10
+    gate.leave(hanging, answer(49, 60, 100))
+    assert one_by_one(gate) == 39
+
+
+@pytest.mark.parametrize(
+    ("reserve", "limit", "remaining", "expected"),
+    [
+        pytest.param(0.0, 60, 59, 59, id="no-reserve"),
+        pytest.param(0.1, 60, 59, 53, id="a-tenth"),
+        pytest.param(0.07, 100, 99, 92, id="share-that-no-float-holds"),
+        pytest.param(0.9, 60, 59, 5, id="nine-tenths"),
+        pytest.param(0.1, 5, 4, 3, id="part-of-a-request-counts-as-one"),
+        pytest.param(0.1, None, 59, 53, id="limit-unknown"),
+        pytest.param(0.5, 600, 100, 0, id="others-took-more-than-their-share"),
+    ],
+)
+def test_the_reserve_stays(reserve: float, limit: int | None, remaining: int, expected: int) -> None:
+    gate = QuotaGate(reserve)
+    gate.leave(gate.enter(_blocked), answer(remaining, 60, limit))
+    assert one_by_one(gate) == expected
+
+
+@pytest.mark.parametrize("order", [(9, 8, 7), (7, 8, 9), (8, 7, 9), (9, 7, 8)])
+def test_the_lowest_remaining_counts_in_whatever_order_answers_come(order: tuple[int, ...]) -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(60, 60, 60))
+    entered = [gate.enter(_blocked) for _ in order]
+    for moment, remaining in zip(entered, order, strict=True):
+        gate.leave(moment, answer(remaining, 60, 60))
+    assert one_by_one(gate) == 7
+
+
+def test_requests_in_flight_are_taken() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(10, 60, 60))
+    in_flight = permits(gate)
+    assert 1 <= in_flight <= 10
+    # The answers to nine others have not come, so one that says "one left" leaves nothing.
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(59, 60, 60))
+    entered = [gate.enter(_blocked) for _ in range(10)]
+    gate.leave(entered[0], answer(9, 60, 60))
+    assert permits(gate) == 0
+    for moment in entered[1:]:
+        gate.leave(moment, answer(9, 60, 60))
+    assert permits(gate) >= 1
+
+
+def test_fewer_go_at_once_where_others_draw_on_the_key() -> None:
+    alone, crowded = QuotaGate(0.0), QuotaGate(0.0)
+    for gate, step in ((alone, 1), (crowded, 8)):
+        remaining = 1000
+        for _ in range(100):
+            gate.leave(gate.enter(_blocked), answer(remaining, 60, 1000))
+            remaining -= step
+    # Left are 901 and 208: without the others it would be as many at once.
+    assert permits(alone) == 100
+    assert 1 <= permits(crowded) <= 208 // 8
+
+
+def test_the_windows_end_is_the_earliest_that_an_answer_gave() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(50, 3, 60))
+    first, second = gate.enter(_blocked), gate.enter(_blocked)
+    started = time.monotonic()
+    gate.leave(first, answer(0, 1, 60))
+    time.sleep(0.3)
+    gate.leave(second, answer(1, 2, 60))
+    gate.enter(time.sleep)
+    assert 0.99 < time.monotonic() - started < 2
+
+
+def test_a_late_answer_of_the_last_window_does_not_close_the_new_one() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(59, 1, 60))
+    late, other = gate.enter(_blocked), gate.enter(_blocked)
+    gate.leave(other, answer(0, 1, 60))
+    gate.leave(gate.enter(time.sleep), answer(9, 60, 60))
+    gate.leave(late, answer(1, 1, 60))
+    # The late one may have been charged to either window.
+    assert one_by_one(gate) == 8
+
+
+def test_an_answer_of_a_later_window_opens_it() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(9, 2, 60))
+    entered = gate.enter(_blocked)
+    gate.leave(entered, answer(40, 60, 60))
+    assert one_by_one(gate) == 40
+
+
+def test_a_new_window_starts_with_what_the_last_one_had() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(3, 1, 60))
+    gate.leave(gate.enter(_blocked), answer(0, 1, 60))
+    # An error's answer has no headers: it tells nothing of the new window, but may have been charged to it.
+    gate.leave(gate.enter(time.sleep), answer(status=503))
+    assert one_by_one(gate, reply=answer(status=503)) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "known_end", "least"),
+    [
+        pytest.param("1", None, 1.0, id="seconds"),
+        pytest.param("0", None, 1.0, id="zero"),
+        pytest.param("1.5", None, 1.5, id="fraction"),
+        pytest.param(None, None, 1.0, id="missing"),
+        pytest.param("soon", None, 1.0, id="junk"),
+        pytest.param(None, 2, 1.9, id="missing-but-the-end-is-known"),
+        pytest.param("1", 60, 1.0, id="sooner-than-the-headers-said"),
+    ],
+)
+def test_after_a_429_everybody_waits_and_one_goes_ahead(text: str | None, known_end: int | None, least: float) -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer() if known_end is None else answer(50, known_end, 60))
+    refused, other = gate.enter(_blocked), gate.enter(_blocked)
+    started = time.monotonic()
+    gate.leave(refused, refusal(text))
+    # It was under way and says that there is room: the 429 knows better.
+    gate.leave(other, answer(40, 60, 60))
+    assert permits(gate) == 0
+    entered = gate.enter(time.sleep)
+    assert least <= time.monotonic() - started < least + 5
+    assert permits(gate) == 0
+    gate.leave(entered, answer(30, 60, 60))
+    assert one_by_one(gate) == 30
+
+
+def test_after_a_429_without_headers_ever_all_go_again() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer())
+    gate.leave(gate.enter(_blocked), refusal("1"))
+    gate.leave(gate.enter(time.sleep), answer())
+    assert permits(gate) == 100
+
+
+def test_a_429_beyond_the_longest_wait_fails_the_others_at_once() -> None:
+    gate = QuotaGate(0.0, 120.0)
+    first, second = gate.enter(_blocked), None
+    gate.leave(first, answer())
+    second = gate.enter(_blocked)
+    gate.leave(second, refusal("86400"))
+    with pytest.raises(AnyformatRateLimitError, match=r"86400 seconds.*max_backoff \(120\)") as caught:
+        gate.enter(_blocked)
+    assert caught.value.retryable
+    assert caught.value.retry_after == pytest.approx(86400, abs=5)
+
+
+def test_a_429_of_just_the_longest_wait_is_waited_for() -> None:
+    gate = QuotaGate(0.0, 2.0)
+    gate.leave(gate.enter(_blocked), refusal("2"))
+    gate.enter(time.sleep)
+
+
+def test_no_lock_is_held_while_sleeping() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(1, 60, 60))
+    entered = gate.enter(_blocked)
+    slept = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            gate.leave(entered, answer(0, 60, 60))
+        else:
+            raise BlockedError
+
+    with pytest.raises(BlockedError):
+        gate.enter(sleep)
+    assert all(0 < seconds <= 0.1 for seconds in slept)
+
+
+def test_what_sleep_raises_ends_the_wait_of_every_thread() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer(0, 60, 60))
+    stopped = threading.Event()
+
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
+            raise BlockedError
+
+    with ThreadPoolExecutor(16) as pool:
+        waits = [pool.submit(gate.enter, sleep) for _ in range(16)]
+        time.sleep(0.3)
+        assert not any(wait.done() for wait in waits)
+        stopped.set()
+        assert all(isinstance(wait.exception(timeout=10), BlockedError) for wait in waits)
+
+
+class Limit:
+    """
+    A server's limit, kept in memory: ``limit`` requests in ``window`` seconds.
+
+    ``kind`` is ``first`` (a window begins with the first request after the last one), ``clock`` (at multiples of its
+    length), ``bucket`` (tokens drip in, reset tells when the next one comes) or ``sliding``.
+    """
+
+    def __init__(
+        self, limit: int, window: float, kind: str, *, latency: float = 0.0, rounded: Callable[[float], int] = math.ceil
+    ) -> None:
+        self.limit, self.window, self.kind, self.latency, self.rounded = limit, window, kind, latency, rounded
+        self.lock = threading.Lock()
+        self.taken: list[float] = []
+        self.windows: dict[float, int] = {}
+        self.refused = 0
+        self.start = -math.inf
+        self.tokens, self.filled = float(limit), time.monotonic()
+
+    def __call__(self) -> Reply:
+        time.sleep(self.latency)
+        with self.lock:
+            reply = self._take(time.monotonic())
+        time.sleep(self.latency)
+        return reply
+
+    def _take(self, now: float) -> Reply:
+        remaining, left = getattr(self, f"_{self.kind}")(now)
+        if remaining < 0:
+            self.refused += 1
+            return refusal(str(max(1, math.ceil(left))))
+        self.taken.append(now)
+        return answer(remaining, self.rounded(left), self.limit)
+
+    def _first(self, now: float) -> tuple[int, float]:
+        if now >= self.start + self.window:
+            self.start = now
+        return self._fixed(now)
+
+    def _clock(self, now: float) -> tuple[int, float]:
+        self.start = now // self.window * self.window
+        return self._fixed(now)
+
+    def _fixed(self, now: float) -> tuple[int, float]:
+        used = self.windows[self.start] = min(self.limit + 1, self.windows.get(self.start, 0) + 1)
+        return self.limit - used, self.start + self.window - now
+
+    def _bucket(self, now: float) -> tuple[int, float]:
+        rate = self.limit / self.window
+        self.tokens = min(self.limit, self.tokens + (now - self.filled) * rate)
+        self.filled = now
+        if self.tokens < 1:
+            return -1, (1 - self.tokens) / rate
+        self.tokens -= 1
+        return int(self.tokens), (1 - self.tokens % 1) / rate
+
+    def _sliding(self, now: float) -> tuple[int, float]:
+        within = [moment for moment in self.taken if moment > now - self.window]
+        return self.limit - len(within) - 1, (within[0] if within else now) + self.window - now
+
+
+def work(limit: Limit, gates: list[QuotaGate], requests: int, threads: int) -> None:
+    """Send so many requests through each gate; a refused one is sent again."""
+
+    def one(gate: QuotaGate) -> None:
+        while True:
+            entered = gate.enter(time.sleep)
+            reply = limit()
+            gate.leave(entered, reply)
+            if reply.status != 429:
+                return
+
+    with ThreadPoolExecutor(threads * len(gates)) as pool:
+        list(pool.map(one, gates * requests))
+
+
+@pytest.mark.parametrize("threads", [16, 64])
+@pytest.mark.parametrize("kind", ["first", "clock"])
+def test_a_fixed_window_is_used_up_and_never_overdrawn(kind: str, threads: int) -> None:
+    limit = Limit(20, 1, kind)
+    work(limit, [QuotaGate(0.0)], 60, threads)
+    assert limit.refused == 0
+    assert len(limit.taken) == 60
+    # A run that begins in the middle of a window has one more; none between the first and the last is left half used.
+    assert list(limit.windows.values())[1:-1] == [20] * (len(limit.windows) - 2)
+    assert len(limit.windows) <= 4
+
+
+def test_a_fixed_window_without_a_gate_is_overdrawn() -> None:
+    limit = Limit(20, 1, "first")
+    with ThreadPoolExecutor(16) as pool:
+        list(pool.map(lambda _: limit(), range(60)))
+    assert limit.refused > 0
+
+
+@pytest.mark.parametrize("latency", [0.0, 0.01, 0.1])
+def test_the_reserve_of_each_window_stays(latency: float) -> None:
+    limit = Limit(40, 1, "clock", latency=latency)
+    work(limit, [QuotaGate(0.25)], 90, 8)
+    assert limit.refused == 0
+    assert max(limit.windows.values()) <= 30
+
+
+@pytest.mark.parametrize("kind", ["first", "clock"])
+def test_several_gates_on_one_key_do_not_overdraw(kind: str) -> None:
+    limit = Limit(60, 1, kind, latency=0.005)
+    work(limit, [QuotaGate(0.1), QuotaGate(0.1), QuotaGate(0.1)], 60, 8)
+    assert len(limit.taken) == 180
+    # The windows' shares are 54: at each one's end three may send their last one at once.
+    assert limit.refused == 0
+    assert max(limit.windows.values()) <= 60
+
+
+@pytest.mark.parametrize(
+    ("kind", "rounded", "most"),
+    [
+        # Each round of requests that was refused is followed by a single one.
+        pytest.param("sliding", math.ceil, 40, id="sliding"),
+        pytest.param("bucket", math.ceil, 8, id="bucket"),
+        pytest.param("clock", math.floor, 20, id="rounded-down"),
+    ],
+)
+def test_other_limits_are_only_slower(kind: str, rounded: Callable[[float], int], most: int) -> None:
+    limit = Limit(20, 1, kind, rounded=rounded)
+    work(limit, [QuotaGate(0.0)], 60, 8)
+    assert len(limit.taken) == 60
+    assert limit.refused <= most
