@@ -1,0 +1,59 @@
+# What one needs beforehand: Python 3.11 or later, make, git, and a way to the package registries.
+PYTHON ?= python3
+AIRFLOW ?= 3.3.2
+TESTS ?= tests
+# Two processes, each with a database of its own; the tests of one file stay together.
+PARALLEL ?= --numprocesses 2 --dist loadfile
+
+ENV := .venv-$(AIRFLOW)
+TOOLS := .venv-3.3.2
+MAKE_ENV = $(PYTHON) scripts/environment.py
+export COVERAGE_FILE := $(CURDIR)/.coverage
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint format benchmarks ci pins clean env tools
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+
+demo: ## real DAGs against a local sandbox: what was deleted, and what a bad id looks like
+	@$(MAKE_ENV) .venv --pins constraints/airflow-3.3.2.txt --extra sandbox
+	@.venv/bin/python scripts/demo.py
+
+test: env ## the whole suite with branch coverage; AIRFLOW=2.11.2 for another line, TESTS=tests/unit for a part
+ifeq ($(AIRFLOW)-$(TESTS),3.3.2-tests)
+	@$(ENV)/bin/coverage erase
+	@$(ENV)/bin/coverage run -m pytest $(PARALLEL) $(TESTS); tests=$$?; \
+	$(ENV)/bin/coverage combine --quiet && $(ENV)/bin/coverage report && exit $$tests
+else
+	@$(ENV)/bin/python -m pytest $(PARALLEL) $(TESTS)
+endif
+
+lint: tools ## ruff, formatting, mypy --strict, import-linter
+	@$(TOOLS)/bin/ruff check .
+	@$(TOOLS)/bin/ruff format --check .
+	@$(TOOLS)/bin/mypy
+	@$(TOOLS)/bin/lint-imports --no-cache
+
+format: tools ## put the code into shape
+	@$(TOOLS)/bin/ruff check --fix .
+	@$(TOOLS)/bin/ruff format .
+
+benchmarks: env ## the provider beside what one would write instead, as ratios
+	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(ENV)/bin/python $$file || exit 1; done
+
+ci: ## all that a change must pass: every Airflow line, oldest dependencies, wheel, demo
+	@bash .ci/run
+
+pins: tools ## resolve constraints/ anew
+	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python scripts/pin.py $(TOOLS)/bin/uv
+
+clean: ## remove environments, caches and build results
+	@rm -rf .venv .venv-* .airflow .cache build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+env:
+	@$(MAKE_ENV) $(ENV) --pins $(if $(filter oldest,$(AIRFLOW)),constraints/oldest.txt,constraints/airflow-$(AIRFLOW).txt)
+
+tools:
+	@$(MAKE_ENV) $(TOOLS) --pins constraints/airflow-3.3.2.txt
