@@ -44,9 +44,11 @@ def open_folder(path: str, field: str) -> Folder:
         root = ObjectStoragePath(path)
         root.fs  # noqa: B018 - the file system is found, and its package imported, on first use
     except (ImportError, ValueError) as error:
-        hint = " (pip install 'apache-airflow-providers-amazon[s3fs]')" if scheme in ("s3", "s3a") else ""
+        # Airflow 2.11.0 sets universal-pathlib no upper bound, and does not work with its 0.3.
+        install = "pip install 'apache-airflow-providers-amazon[s3fs]', on Airflow 2.11.0 also 'universal-pathlib<0.3'"
+        hint = f" ({install})" if scheme in ("s3", "s3a") else ""
         raise AnyformatValueError(
-            f"{field}: {shown(path)} needs a file system for {scheme}://, which is not installed{hint}: {error}"
+            f"{field}: {shown(path)} needs a file system for {scheme}://, and there is none that works{hint}: {error}"
         ) from None
     return ObjectFolder(root)
 

@@ -72,13 +72,15 @@ def purging(anyformat_sandbox: Any, dag_runner: Any, tmp_path: Path) -> Purging:
     return Purging(anyformat_sandbox, dag_runner, tmp_path)
 
 
-def check_end(purging: Purging, signalled: float) -> Run:
+def check_end(purging: Purging, signalled: float, *, signals: int = 1) -> Run:
     """Hold the end against what was promised; ``signalled`` is by ``time.time()``."""
     purging.wait_until(purging.closed, MOST_SECONDS + 6)
     (summary,) = purging.ledger.rglob("summary.json")
     assert summary.stat().st_mtime - signalled <= MOST_SECONDS
     done = purging.process.wait()
-    assert done.state in ("failed", "up_for_retry"), done.log
+    # On 2.11 a later signal may hit Airflow while it writes the state; then its scheduler finds the dead task.
+    left_running = ("running",) if signals > 1 and AIRFLOW_VERSION < (3, 0) else ()
+    assert done.state in ("failed", "up_for_retry", *left_running), done.log
     seen = len(purging.sandbox.requests)
     # A request under way takes effect, though nobody waits for its answer; none is sent.
     assert [request for request in purging.sandbox.requests if request.time > summary.stat().st_mtime] == []
@@ -121,7 +123,7 @@ def test_sigterm_in_the_middle(purging: Purging, monkeypatch: pytest.MonkeyPatch
     for _ in range(signals):
         process.signal_task(signal.SIGTERM)
         time.sleep(0.03)
-    run = check_end(purging, signalled)
+    run = check_end(purging, signalled, signals=signals)
     assert 0 < len(purging.sandbox.deleted) < COLLECTIONS
     assert run.outcomes.keys() >= purging.sandbox.deleted.keys()
     check_next_run(purging, monkeypatch)
