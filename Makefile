@@ -4,6 +4,9 @@ AIRFLOW ?= 3.3.2
 TESTS ?= tests
 # Two processes, each with a database of its own; the tests of one file stay together.
 PARALLEL ?= --numprocesses 2 --dist loadfile
+# The suite runs real processes against real clocks: a test that fails is run once more, and the closing line counts
+# how often that was.
+RERUNS ?= --reruns 1
 
 ENV := .venv-$(AIRFLOW)
 TOOLS := .venv-3.3.2
@@ -23,10 +26,10 @@ demo: ## real DAGs against a local sandbox: what was deleted, and what a bad id 
 test: env ## the whole suite with branch coverage; AIRFLOW=2.11.2 for another line, TESTS=tests/unit for a part
 ifeq ($(AIRFLOW)-$(TESTS),3.3.2-tests)
 	@$(ENV)/bin/coverage erase
-	@$(ENV)/bin/coverage run -m pytest $(PARALLEL) $(TESTS); tests=$$?; \
+	@$(ENV)/bin/coverage run -m pytest $(PARALLEL) $(RERUNS) $(TESTS); tests=$$?; \
 	$(ENV)/bin/coverage combine --quiet && $(ENV)/bin/coverage report && exit $$tests
 else
-	@$(ENV)/bin/python -m pytest $(PARALLEL) $(TESTS)
+	@$(ENV)/bin/python -m pytest $(PARALLEL) $(RERUNS) $(TESTS)
 endif
 
 lint: tools ## ruff, formatting, mypy --strict, import-linter

@@ -334,5 +334,7 @@ class DagRunner:
                 state, pid = ti.state, ti.pid
             if state == "running" and pid and pid != process.supervisor:
                 return int(pid)
+            if state in ("success", "failed", "up_for_retry"):
+                return int(pid or 0)  # a quick task may be over before the first look
             time.sleep(0.05)
         pytest.fail(f"the task did not start:\n{process.log()}")
