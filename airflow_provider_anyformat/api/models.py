@@ -302,8 +302,8 @@ class ListingPass:
     least as many different ids as the smallest ``count`` any of its pages named; more is growth. Feed each page to
     :meth:`add` and call :meth:`finish` after the last.
 
-    Ids and rows are kept as hashes, 150 bytes a row and not 1,000, so that a listing of a million fits a small worker.
-    Two ids with one hash (odds of one in 10 million at a million rows) would look like a contradiction and be kept.
+    Ids and rows are kept as hashes, 150 bytes a row and not 1,000. Two ids with one hash (odds of one in 10 million at
+    a million rows) would look like a contradiction and be kept.
     """
 
     def __init__(self, workflow_id: str) -> None:
@@ -339,8 +339,7 @@ class ListingPass:
                 f" pages, and page {page.page} still was not the last"
             )
         seen = self._seen
-        known_before = len(seen)
-        rows: Sequence[FileCollection] = page.collections
+        known_before, rows = len(seen), page.collections
         if isinstance(rows, Rows):
             keys, prints = rows.hashes()
         else:
@@ -383,13 +382,14 @@ class ListingPass:
         self._shown = array("q", self._seen)
         self._seen = {}
 
-    def contradicts(self, collection_id: str) -> bool:
-        """Say whether two rows of this reading named this id and disagreed."""
-        return hash(collection_id) in self._contradicted
-
     def contradicted_positions(self) -> list[int]:
         """Return which of the rows that :meth:`add` gave out, counted from 0, are contradicted."""
         return self._contradicted_positions
+
+    def positions(self, collection_ids: Iterable[str]) -> dict[str, int]:
+        """Return where, counted from 0, :meth:`add` gave out each of these ids; call it before :meth:`shows`."""
+        wanted = {hash(each): each for each in collection_ids}
+        return {wanted[key]: position for position, key in enumerate(self._shown) if key in wanted}
 
     def shows(self, collection_id: str) -> bool:
         """Say whether this reading showed a collection of this id."""

@@ -47,7 +47,7 @@ def list_due(
     else:
         given = given | {"older_than": _ANY_AGE, "max_deletions": "unlimited", "max_deletions_percent": 100}
     client.gate = QuotaGate(longest_wait=client.max_backoff)
-    plan = make_plan(_reader(client, given, context).read(), _guards(given), _origin(client, context))
+    plan = make_plan(_reader(client, given, context).read(), _guards(given), origin_of(client, context))
     log_plan(plan)
     if for_deletion and plan.tripped:
         raise AnyformatValueError("\n".join(plan.tripped.values()))
@@ -82,7 +82,7 @@ def delete_given(
         given["collection_ids"],
         given["exclude_collection_ids"],
         Guards(max_deletions=given["max_deletions"]),
-        _origin(client, context),
+        origin_of(client, context),
     )
     log_plan(plan)
 
@@ -93,10 +93,10 @@ def delete_given(
     return BulkRun(
         client,
         plan,
-        _folder(given, "ledger_path"),
+        folder_of(given, "ledger_path"),
         workers=given["max_workers"],
         quota_reserve=given["quota_reserve"],
-        push=_pusher(context),
+        push=pusher_of(context),
         judge_missing=judge_missing,
         alarm_if_missing=not is_retry,
     ).carry_out()
@@ -111,11 +111,11 @@ def purge(
     :raises AnyformatError: the listing failed, a guard tripped, or something was not deleted.
     """
     _check_min_retention(given, settings)
-    root, archive = _folder(given, "ledger_path"), _folder(given, "archive_path")
+    root, archive = folder_of(given, "ledger_path"), folder_of(given, "archive_path")
     client.gate = QuotaGate(given["quota_reserve"], client.max_backoff)
     reader = _reader(client, given, context)
     listing = reader.read()
-    plan = make_plan(listing, _guards(given), _origin(client, context))
+    plan = make_plan(listing, _guards(given), origin_of(client, context))
     log_plan(plan)
     run = BulkRun(
         client,
@@ -123,7 +123,7 @@ def purge(
         root,
         workers=given["max_workers"],
         quota_reserve=given["quota_reserve"],
-        push=_pusher(context),
+        push=pusher_of(context),
         archive=None if archive is None else FolderArchive(archive),
     )
     if given["plan_only"]:
@@ -167,11 +167,11 @@ def _check_min_retention(given: dict[str, Any], settings: ConnectionSettings) ->
         )
 
 
-def _folder(given: dict[str, Any], name: str) -> Any:
+def folder_of(given: dict[str, Any], name: str) -> Any:
     return None if given[name] is LEFT_OUT else open_folder(given[name], name)
 
 
-def _origin(client: AnyformatClient, context: Mapping[str, Any]) -> Origin:
+def origin_of(client: AnyformatClient, context: Mapping[str, Any]) -> Origin:
     instance = context.get("ti")
     if instance is None:
         return Origin(service=client.base_url, provider_version=__version__)
@@ -186,12 +186,12 @@ def _origin(client: AnyformatClient, context: Mapping[str, Any]) -> Origin:
     )
 
 
-def _pusher(context: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
+def pusher_of(context: Mapping[str, Any]) -> Callable[[str, Any], None]:
     instance = context.get("ti")
 
-    def push(summary: dict[str, Any]) -> None:
+    def push(key: str, value: Any) -> None:
         if instance is not None:
-            instance.xcom_push(key="summary", value=summary)
+            instance.xcom_push(key=key, value=value)
 
     return push
 

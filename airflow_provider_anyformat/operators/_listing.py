@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 from airflow_provider_anyformat.api.models import ListingPass
 from airflow_provider_anyformat.exceptions import AnyformatListingError, AnyformatStoppedError
 from airflow_provider_anyformat.operators._deleting import PROGRESS_INTERVAL
-from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection
+from airflow_provider_anyformat.retention.policy import CONTRADICTORY, DUE, RetentionPolicy, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from airflow_provider_anyformat.api.client import AnyformatClient
 
@@ -33,11 +33,19 @@ class Listing:
     :param selections: what is due, a selection for each workflow.
     :param readings: what each workflow's listing shows, in the same order.
     :param now: the moment of the decision: the earlier of the worker's clock and the server's.
+    :param watched: where in its workflow's reading each id stood whose reason :meth:`reason` has to know.
     """
 
-    def __init__(self, selections: list[Selection], readings: list[ListingPass], now: datetime) -> None:
+    def __init__(
+        self,
+        selections: list[Selection],
+        readings: list[ListingPass],
+        now: datetime,
+        watched: dict[str, dict[str, int]],
+    ) -> None:
         self.selections = selections
         self.now = now
+        self._watched = watched
         self._readings = {reading.workflow_id: reading for reading in readings}
         self.contradictory = sum(map(self._drop_what_others_show, selections))
 
@@ -52,6 +60,15 @@ class Listing:
     def shows(self, workflow_id: str, collection_id: str) -> bool:
         """Say whether a workflow of this listing still has a collection."""
         return self._readings[workflow_id].shows(collection_id)
+
+    def reason(self, workflow_id: str, collection_id: str) -> str:
+        """Return the reason of a watched id that is shown."""
+        selection = next(each for each in self.selections if each.workflow_id == workflow_id)
+        reason = selection.reason_at(self._watched[workflow_id][collection_id])
+        others = [reading for name, reading in self._readings.items() if name != workflow_id]
+        if reason == DUE.reason and any(reading.shows(collection_id) for reading in others):
+            return CONTRADICTORY.reason
+        return reason
 
 
 class _Clocks:
@@ -88,12 +105,20 @@ class Reader:
     :param client: the client.
     :param workflow_ids: the workflows.
     :param policy: what is due.
+    :param watched: ids of which the listing has to know the reason, whatever it is; default none.
     """
 
-    def __init__(self, client: AnyformatClient, workflow_ids: Sequence[str], policy: RetentionPolicy) -> None:
+    def __init__(
+        self,
+        client: AnyformatClient,
+        workflow_ids: Sequence[str],
+        policy: RetentionPolicy,
+        watched: Collection[str] = (),
+    ) -> None:
         self._client = client
         self._workflow_ids = workflow_ids
         self._policy = policy
+        self._watched = watched
 
     def read(self) -> Listing:
         """
@@ -103,12 +128,14 @@ class Reader:
         :raises AnyformatError: the server refused, or did not answer.
         """
         clocks = _Clocks()
-        selections, readings = [], []
+        selections, readings, watched = [], [], {}
         for workflow_id in self._workflow_ids:
             selection, reading = self._read_workflow(workflow_id, clocks)
             selections.append(selection)
             readings.append(reading)
-        return Listing(selections, readings, clocks.now)
+            if self._watched:
+                watched[workflow_id] = reading.positions(self._watched)
+        return Listing(selections, readings, clocks.now, watched)
 
     def _read_workflow(self, workflow_id: str, clocks: _Clocks) -> tuple[Selection, ListingPass]:
         for number in range(1, PASSES + 1):

@@ -235,6 +235,20 @@ def _text(value: object) -> str:
     return value.strip()
 
 
+def _person(value: object) -> str:
+    if isinstance(value, str) and value.strip().startswith("{"):
+        import ast
+
+        # A template makes text of the XCom's dictionary, unless the DAG renders native objects.
+        try:
+            value = ast.literal_eval(value.strip())
+        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
+            raise _RefusedError("it starts like a dictionary and is none") from None
+    if isinstance(value, Mapping):
+        value = next((value[key] for key in ("name", "id") if not is_null(value.get(key))), None)
+    return _text(value)
+
+
 def _digest(value: object) -> str:
     if not isinstance(value, str) or not _DIGEST.fullmatch(value.strip().lower()):
         raise _RefusedError("it is no SHA-256; the summary of the plan_only run has it as plan_digest")
@@ -259,12 +273,14 @@ class Parameter(NamedTuple):
     :param words: what it takes, to stand behind "it takes".
     :param default: what it is when it was left out, as it would be read; ``LEFT_OUT`` where that means "not wanted".
     :param required: whether it may not be left out.
+    :param null_is_left_out: whether a missing value is an answer, and means the same as leaving it out.
     """
 
     read: Callable[[Any], Any]
     words: str
     default: Any = LEFT_OUT
     required: bool = False
+    null_is_left_out: bool = False
 
 
 _ID_LIST = 'a list of ids, as a list, JSON or a Python literal: ["id-1", "id-2"]'
@@ -296,7 +312,10 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "plan_path": Parameter(_path, _FOLDER, required=True),
     "plan_digest": Parameter(_digest, "64 hexadecimal digits", required=True),
     "plan_ttl": Parameter(_duration, _DURATIONS, timedelta(days=3)),
-    "approved_by": Parameter(_text, "a name"),
+    # Airflow has nobody on record where an approval has a default answer, or was given without a login.
+    "approved_by": Parameter(
+        _person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody", null_is_left_out=True
+    ),
     "archive_path": Parameter(_path, _FOLDER),
     "ledger_path": Parameter(_path, _FOLDER),
     "max_workers": Parameter(_whole(1, 64), "a whole number from 1 to 64", 8),
@@ -323,7 +342,7 @@ def default(name: str) -> Any:
 
 def _read(name: str, value: object) -> Any:
     parameter = PARAMETERS[name]
-    if value is LEFT_OUT:
+    if value is LEFT_OUT or (parameter.null_is_left_out and is_null(value)):
         if parameter.required:
             raise AnyformatValueError(f"{name}: it was left out, and there is no default; it takes {parameter.words}")
         return parameter.default

@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.quota import QuotaGate
@@ -17,13 +18,14 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.operators._deleting import Archive, Crew, Item, Result
 from airflow_provider_anyformat.operators._recording import OutcomeRecorder, make_summary
+from airflow_provider_anyformat.operators._showing import plan_markdown, plan_table
 from airflow_provider_anyformat.operators._task import to_the_end
 from airflow_provider_anyformat.retention.ledger import Ledger
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan, due_both_times
 from airflow_provider_anyformat.retention.settling import settle
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.operators._listing import Listing, Reader
@@ -45,8 +47,9 @@ class BulkRun:
     :param root: the ledger's folder; ``None`` for no ledger.
     :param workers: number of threads.
     :param quota_reserve: share of each window that is left to others.
-    :param push: keeps the summary where other tasks find it, before a failing task raises.
+    :param push: keeps a value under a key where other tasks find it; the summary, before a failing task raises.
     :param archive: keeps results before a collection is deleted.
+    :param gone: planned ids that the listing does not show any more; they are recorded and not asked for.
     :param judge_missing: see :class:`OutcomeRecorder`.
     :param alarm_if_missing: see :class:`Crew`.
     """
@@ -59,8 +62,9 @@ class BulkRun:
         *,
         workers: int,
         quota_reserve: float,
-        push: Callable[[dict[str, Any]], None],
+        push: Callable[[str, Any], None],
         archive: Archive | None = None,
+        gone: Collection[str] = (),
         judge_missing: Callable[[Result], Result] | None = None,
         alarm_if_missing: bool = False,
     ) -> None:
@@ -79,7 +83,9 @@ class BulkRun:
             alarm_if_missing=alarm_if_missing,
         )
         self._next_row = 0
-        self._no_longer_due: set[str] = set()
+        self._gone = gone
+        # What is not asked for, although it is in the plan.
+        self._left_out: set[str] = set()
         if client.gate is None:
             client.gate = QuotaGate(quota_reserve, client.max_backoff)
 
@@ -92,7 +98,8 @@ class BulkRun:
             log.warning("%s", sentence)
         summary = make_summary(self.plan, self._recorder, self._ledger)
         self._recorder.close(summary)
-        self._push(summary)
+        self._push("summary", summary)
+        self._push("plan_markdown", plan_markdown(self.plan))
         log_end(summary, self.plan)
         return summary
 
@@ -112,9 +119,10 @@ class BulkRun:
         try:
             if listing is not None:
                 self._settle(listing)
+            self._record_gone()
             left = self._crew.run(
                 self._items(),
-                len(self.plan.rows),
+                len(self.plan.rows) - len(self._left_out),
                 look_again=None if reader is None else lambda: self._look_again(reader),
                 look_interval=SECOND_LOOK_INTERVAL,
             )
@@ -135,7 +143,7 @@ class BulkRun:
     def _items(self) -> Iterator[Item]:
         for number, row in enumerate(self.plan.rows):
             self._next_row = number + 1
-            if row.collection_id not in self._no_longer_due:
+            if row.collection_id not in self._left_out:
                 yield Item(row.collection_id, row.workflow_id or "", row.status or "")
 
     def _settle(self, listing: Listing) -> None:
@@ -163,22 +171,31 @@ class BulkRun:
                 len(settled.outcomes),
             )
 
+    def _record_gone(self) -> None:
+        for row in self.plan.rows:
+            if row.collection_id in self._gone:
+                self._left_out.add(row.collection_id)
+                self._recorder.record(Result(Item(row.collection_id, row.workflow_id or ""), "gone_unconfirmed"))
+                self._recorder.tick()
+
     def _look_again(self, reader: Reader) -> None:
         log.info("this purge has been deleting for a while: listing and deciding again")
         rows = self.plan.rows[self._next_row :]
         listing = reader.read()
         due = {row.collection_id for row in due_both_times(rows, listing.selections)}
+        left_out_before = len(self._left_out)
         for row in rows:
-            if row.collection_id in due or row.collection_id in self._no_longer_due:
+            if row.collection_id in due or row.collection_id in self._left_out:
                 continue
-            self._no_longer_due.add(row.collection_id)
+            self._left_out.add(row.collection_id)
             item = Item(row.collection_id, row.workflow_id or "")
             if listing.shows(item.workflow_id, item.collection_id):
                 self._recorder.record(Result(item, "no_longer_due", message="it is no longer due"))
             else:
                 self._recorder.record(Result(item, "gone_unconfirmed"))
-        if self._no_longer_due:
-            log.warning("%s planned collections are gone, or stay: no longer due", len(self._no_longer_due))
+        if len(self._left_out) > left_out_before:
+            number = len(self._left_out) - left_out_before
+            log.warning("%s planned collections are gone, or stay: no longer due", number)
 
     def _confirm_missing(self, reader: Reader) -> None:
         """A collection that was listed a moment ago and is missing now may be gone, or the answer may be wrong."""
@@ -197,7 +214,7 @@ class BulkRun:
     def _end(self) -> dict[str, Any]:
         summary = make_summary(self.plan, self._recorder, self._ledger)
         self._close(summary)
-        self._push(summary)
+        self._push("summary", summary)
         log_end(summary, self.plan)
         return summary
 
@@ -214,9 +231,12 @@ class BulkRun:
             self._crew.wind_down()
             unhandled = len(self.plan.rows) - self._recorder.handled
             summary = make_summary(self.plan, self._recorder, self._ledger, unhandled)
-            for step in (self._close, self._push) if isinstance(error, AnyformatError) else (self._close,):
+            steps = [partial(self._close, summary)]
+            if isinstance(error, AnyformatError):
+                steps.append(partial(self._push, "summary", summary))
+            for step in steps:
                 try:
-                    step(summary)
+                    step()
                 except Exception as trouble:  # noqa: BLE001 - whatever it is, it must not hide why the run ended
                     log.error("%s", trouble)  # noqa: TRY400 - one sentence says it
             log.error("the run had to end: %s", summary)
@@ -293,20 +313,3 @@ def log_end(summary: dict[str, Any], plan: PurgePlan) -> None:
         f", of which somebody should look at {anomalies}" if anomalies else "",
         summary["ledger"] or "none",
     )
-
-
-def plan_table(plan: PurgePlan) -> str:
-    """Show a plan as a table: a line a reason, then what it spans."""
-    rows = [("to be deleted", len(plan.rows)), *((f"kept: {reason}", n) for reason, n in sorted(plan.kept.items()))]
-    rows.append(("listed", plan.listed))
-    width = max(len(label) for label, _ in rows)
-    lines = [
-        f"plan for {', '.join(plan.workflow_ids)}; nothing is deleted",
-        *(f"  {a:<{width}}  {n:>9}" for a, n in rows),
-    ]
-    if plan.rows:
-        oldest, newest = plan.rows[0], plan.rows[-1]
-        lines.append(f"  oldest {oldest.created_at}, newest {newest.created_at}")
-        lines.append(f"  first: {', '.join(row.collection_id for row in plan.rows[:10])}")
-    lines.append(f"  digest {plan.digest}")
-    return "\n".join(lines)

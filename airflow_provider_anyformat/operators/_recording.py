@@ -180,6 +180,9 @@ def make_summary(
     """
     counts = recorder.counts
     kept = dict(sorted((recorder.kept + Counter(plan.kept)).items()))
+    plan_path, plan_digest = None if ledger is None else ledger.url, plan.digest
+    if plan.applied is not None:
+        plan_path, plan_digest = plan.applied.plan_path, plan.applied.plan_digest
     return {
         "workflow_ids": list(plan.workflow_ids),
         "cutoff": utc_text(plan.cutoff),
@@ -191,7 +194,7 @@ def make_summary(
         "failed": counts["failed"],
         "not_attempted": counts["not_attempted"] + unhandled,
         "kept": kept,
-        "plan_path": None if ledger is None else ledger.url,
-        "plan_digest": plan.digest,
+        "plan_path": plan_path,
+        "plan_digest": plan_digest,
         "ledger": None if ledger is None else ledger.url,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow.providers.common.compat.sdk import BaseOperator
@@ -10,8 +11,8 @@ from airflow.providers.common.compat.sdk import BaseOperator
 from airflow_provider_anyformat.operators._parameters import LEFT_OUT, Unset, read_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime, timedelta
+    from collections.abc import Iterator, Mapping, Sequence
+    from datetime import datetime
 
     from airflow.providers.common.compat.sdk import Context
 
@@ -433,3 +434,97 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
             given = self._given()
             with self._connected(given["anyformat_conn_id"]) as (client, settings):
                 return purge(client, settings, given, context)
+
+
+class ApplyPurgePlanOperator(_AnyformatOperator):
+    """
+    Delete what an earlier ``plan_only`` run listed, and nothing else.
+
+    It is for what somebody has to see before it goes: a purge with ``plan_only=True`` writes the plan into its ledger,
+    a person or a rule says yes, and this carries out that very plan. It lists the workflows once more and keeps,
+    counted by reason, what is no longer due: a collection whose status or times changed, or that is held now. A planned
+    collection that is not listed any more is not asked for and counts as already gone. What became due since is not in
+    the plan and stays.
+
+    .. note::
+        A plan whose content does not give ``plan_digest``, whose guards tripped, that was made for another service, in
+        the future or longer ago than ``plan_ttl``, or with an age below the connection's ``min_retention`` is refused,
+        for good.
+
+    .. note::
+        Name globs are not in a plan, for names may be personal data. A plan by ``keep_last`` and globs cannot be looked
+        at a second time, and is refused.
+
+    :param plan_path: folder of the plan, the ``plan_path`` of the ``plan_only`` run's summary. (templated)
+    :param plan_digest: SHA-256 of the plan, the ``plan_digest`` of that summary: what was approved. (templated)
+    :param plan_ttl: how old the plan may be, as ``timedelta`` or ISO 8601 duration. Default three days. (templated)
+    :param approved_by: who approved it, for the ledger: a name, or the ``responded_by_user`` of an
+        ``ApprovalOperator``'s XCom. Default nobody, and so is ``None``. (templated)
+    :param exclude_collection_ids: legal holds that came since, in addition to the plan's own: ids of collections or
+        files that are not deleted. Default none. (templated)
+    :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
+        deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.
+        (templated)
+    :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which what is deleted is recorded.
+        Default: no ledger; the ids go to the task log. (templated)
+    :param max_workers: number of threads, 1 to 64. Default 8. (templated)
+    :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
+        (templated)
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the summary; ``due`` counts the plan, ``plan_path`` and ``plan_digest`` are the plan's. It is also pushed
+        as XCom ``summary`` before a failing task raises.
+    :raises AirflowFailException: a parameter or the connection cannot be used, the plan was refused, or no retry can
+        help.
+    :raises AnyformatListingError: the listing was not complete three times over; nothing was deleted.
+    :raises AnyformatError: something was not deleted now, but may be later.
+    """
+
+    template_fields: Sequence[str] = (
+        "plan_path",
+        "plan_digest",
+        "plan_ttl",
+        "approved_by",
+        "exclude_collection_ids",
+        "archive_path",
+        "ledger_path",
+        "max_workers",
+        "quota_reserve",
+        "anyformat_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        plan_path: str,
+        plan_digest: str,
+        plan_ttl: timedelta | str = timedelta(days=3),
+        approved_by: str | Mapping[str, Any] | Unset | None = LEFT_OUT,
+        exclude_collection_ids: Sequence[str] | str = (),
+        archive_path: str | Unset = LEFT_OUT,
+        ledger_path: str | Unset = LEFT_OUT,
+        max_workers: int | str = 8,
+        quota_reserve: float | str = 0.1,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.plan_path = plan_path
+        self.plan_digest = plan_digest
+        self.plan_ttl = plan_ttl
+        self.approved_by = approved_by
+        self.exclude_collection_ids = exclude_collection_ids
+        self.archive_path = archive_path
+        self.ledger_path = ledger_path
+        self.max_workers = max_workers
+        self.quota_reserve = quota_reserve
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """List again, and delete what is in the plan and still due; return the summary."""
+        from airflow_provider_anyformat.operators._applying import apply_plan
+        from airflow_provider_anyformat.operators._task import final_errors
+
+        with final_errors():
+            given = self._given()
+            with self._connected(given["anyformat_conn_id"]) as (client, settings):
+                return apply_plan(client, settings, given, context)

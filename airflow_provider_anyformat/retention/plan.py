@@ -12,14 +12,10 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_anyformat.api.models import check_id, parse_timestamp, shown
-from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.policy import ANOMALIES, CLOCK_SKEW, PlannedRow, RetentionPolicy, Selection
+from airflow_provider_anyformat.retention.policy import ANOMALIES, PlannedRow, RetentionPolicy, Selection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-
-    from airflow_provider_anyformat.retention.storage import Folder
 
 PLAN_FILE = "plan.json"
 ROWS_FILE = "plan.jsonl"
@@ -65,6 +61,23 @@ class Guards:
     limit: Count = "unlimited"
 
 
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """
+    The earlier plan that a run carries out.
+
+    :param plan_path: where that plan lies.
+    :param plan_digest: its digest.
+    :param policy: its policy, as its ``plan.json`` has it.
+    :param approved_by: who approved it; ``None`` if nobody is on record.
+    """
+
+    plan_path: str
+    plan_digest: str
+    policy: dict[str, Any]
+    approved_by: str | None
+
+
 @dataclass(frozen=True)
 class PurgePlan:
     """
@@ -73,7 +86,8 @@ class PurgePlan:
     :param rows: what this run deletes, oldest first, then by id.
     :param listed: how many collections there are.
     :param due: how many of them are due, those beyond ``limit`` included.
-    :param kept: how many are kept, by reason; together with ``rows`` that is ``listed``.
+    :param kept: how many are kept, by reason; together with ``rows`` that is ``listed``, or where an earlier plan is
+        applied, ``due``.
     :param workflow_ids: the workflows, in the order they were given.
     :param policy: what is due; ``None`` where ids were handed over.
     :param cutoff: what is dated before it is old enough; ``None`` without a policy.
@@ -82,6 +96,7 @@ class PurgePlan:
     :param unmatched_holds: entries of ``exclude_collection_ids``, in lower case, that no listed row has.
     :param made_at: when, in UTC.
     :param origin: which run made it.
+    :param applied: the earlier plan whose rows these are; ``None`` for a run with a plan of its own.
     """
 
     rows: Sequence[PlannedRow]
@@ -96,6 +111,7 @@ class PurgePlan:
     origin: Origin
     unmatched_holds: tuple[str, ...] = ()
     tripped: dict[str, str] = field(default_factory=dict)
+    applied: Applied | None = None
 
     @classmethod
     def of_selections(
@@ -203,7 +219,7 @@ class PurgePlan:
 
     def _content(self) -> dict[str, Any]:
         percent = self.guards.max_deletions_percent
-        return {
+        content = {
             "service": self.origin.service,
             "workflows": list(self.workflow_ids),
             "policy": None if self.policy is None else policy_json(self.policy),
@@ -222,6 +238,11 @@ class PurgePlan:
             "try": self.origin.try_number,
             "provider_version": self.origin.provider_version,
         }
+        if self.applied is not None:
+            content["policy"] = self.applied.policy
+            content["approved_by"] = self.applied.approved_by
+            content["applied_plan"] = {"plan_path": self.applied.plan_path, "plan_digest": self.applied.plan_digest}
+        return content
 
 
 def digest_of(content: dict[str, Any], lines: Iterable[bytes]) -> str:
@@ -260,7 +281,7 @@ def duration_text(duration: timedelta) -> str:
     """Return ``duration`` as ISO 8601 of days and seconds, such as ``P30D`` or ``PT5400S``."""
     seconds = duration - timedelta(days=duration.days)
     days = f"{duration.days}D" if duration.days else ""
-    return f"P{days}" + (f"T{seconds.total_seconds():g}S" if seconds else "")
+    return f"P{days}" + (f"T{f'{seconds.total_seconds():.6f}'.rstrip('0').rstrip('.')}S" if seconds else "")
 
 
 def policy_json(policy: RetentionPolicy) -> dict[str, Any]:
@@ -310,88 +331,3 @@ def due_both_times(rows: Iterable[PlannedRow], selections: Iterable[Selection]) 
     """
     again = {row.collection_id: row.workflow_id for selection in selections for row in selection.due}
     return [row for row in rows if row.collection_id in again and again[row.collection_id] == row.workflow_id]
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPlan:
-    """
-    A plan that was written earlier and is what its digest says.
-
-    :param content: ``plan.json``.
-    :param rows: ``plan.jsonl``, in its order.
-    """
-
-    content: dict[str, Any]
-    rows: list[PlannedRow]
-
-    @classmethod
-    def load(cls, folder: Folder, digest: str) -> StoredPlan:
-        """
-        Read a plan back.
-
-        :param folder: where it lies.
-        :param digest: what its content must give.
-        :raises AnyformatValueError: there is none, it cannot be read, or it is another one.
-        """
-        try:
-            content = json.loads(folder.read(PLAN_FILE))
-            lines = folder.read(ROWS_FILE).splitlines(keepends=True)
-            found = digest_of(content, sorted(lines))
-            rows = [planned_row(json.loads(line)) for line in lines]
-        except FileNotFoundError:
-            raise AnyformatValueError(
-                f"plan_path: {folder.url} holds no whole plan; give the folder that the summary names as plan_path"
-            ) from None
-        except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
-            raise AnyformatValueError(f"plan_path: the plan in {folder.url} is damaged: {error}") from None
-        if not found == digest == content.get("digest") or content["count"] != len(rows):
-            raise AnyformatValueError(
-                f"plan_digest: the plan in {folder.url} has the digest {found}, not {shown(digest)}:"
-                " it is another plan, or was changed. Make a new one with plan_only=True"
-            )
-        return cls(content, rows)
-
-    def check(self, *, service: str, now: datetime, ttl: timedelta) -> None:
-        """
-        Refuse a plan that may not be applied.
-
-        :param service: base URL of the service that would be asked to delete.
-        :param now: the time, aware.
-        :param ttl: how old a plan may be.
-        :raises AnyformatValueError: a guard tripped, it was made for another service, in the future or too long ago.
-        """
-        tripped, made_for = self.content["guards"]["tripped"], self.content["service"]
-        made_at = parse_timestamp(self.content["made_at"])
-        again = "Make a new one with plan_only=True"
-        if tripped:
-            raise AnyformatValueError(
-                f"plan_path: the plan's guard {', '.join(tripped)} tripped. Change that parameter. {again}"
-            )
-        if made_for != service:
-            raise AnyformatValueError(f"plan_path: the plan was made for {shown(made_for)}, not for {service}. {again}")
-        if made_at is None or made_at > now + CLOCK_SKEW:
-            raise AnyformatValueError(
-                f"plan_path: the plan was made at {shown(self.content['made_at'])}, which is later than now,"
-                f" {utc_text(now)}. Look at the clocks of the workers. {again}"
-            )
-        if now - made_at > ttl:
-            raise AnyformatValueError(
-                f"plan_ttl: the plan was made at {utc_text(made_at)}, longer ago than plan_ttl, {ttl}, allows. {again}"
-            )
-
-
-def planned_row(value: dict[str, Any]) -> PlannedRow:
-    """
-    Read one row of ``plan.jsonl``.
-
-    :raises ValueError: it is none.
-    """
-    workflow_id = value["workflow_id"]
-    return PlannedRow(
-        check_id(value["collection_id"]),
-        None if workflow_id is None else check_id(workflow_id, "workflow_id"),
-        value["status"],
-        parse_timestamp(value["created_at"]),
-        parse_timestamp(value["updated_at"]),
-        value["reason"],
-    )

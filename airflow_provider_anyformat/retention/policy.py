@@ -249,6 +249,10 @@ class Selection:
         """Return what became of each row, in the order of :meth:`add`."""
         return [_TABLE[code] for code in self._codes]
 
+    def reason_at(self, position: int) -> str:
+        """Return the reason of one row, counted from 0 in the order of :meth:`add`."""
+        return _TABLE[self._codes[position]].reason
+
     def holds(self, row: FileCollection) -> bool:
         """Say whether a legal hold names this row, and remember which one did."""
         names = {row.id.lower(), (row.file_id or row.id).lower()} & self._holds

@@ -73,11 +73,16 @@ class Instance:
 
 @dataclass(frozen=True)
 class Ran:
-    """How a run ended: what it returned, what it raised, and the summary it pushed."""
+    """
+    How a run ended: what it returned, what it raised, and the summary it pushed.
+
+    :param markdown: the plan as a ``plan_only`` run shows it to whoever approves it.
+    """
 
     returned: Any
     error: BaseException | None
     pushed: dict[str, Any] | None
+    markdown: str | None = None
 
     @property
     def summary(self) -> dict[str, Any]:
@@ -120,9 +125,10 @@ def run(operator: Any, try_number: int = 1, max_tries: int | None = None, **cont
         returned = inspect.unwrap(type(operator).execute)(operator, {"ti": instance, **context})
     except Exception as raised:  # noqa: BLE001 - how it ended is what the test asks
         error = raised
-    assert all(key == "summary" for key, _ in instance.pushed)
-    assert len(instance.pushed) <= 1
-    return Ran(returned, error, instance.pushed[0][1] if instance.pushed else None)
+    pushed = dict(instance.pushed)
+    assert len(pushed) == len(instance.pushed)
+    assert pushed.keys() <= {"summary", "plan_markdown"}
+    return Ran(returned, error, pushed.get("summary"), pushed.get("plan_markdown"))
 
 
 class Lines(logging.Handler):
