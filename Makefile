@@ -1,7 +1,8 @@
 # What one needs beforehand: Python 3.11 or later, make, git, and a way to the package registries.
 PYTHON ?= python3
 AIRFLOW ?= 3.3.2
-TESTS ?= tests
+ALL_TESTS := tests/unit tests/integration tests/airflow
+TESTS ?= $(ALL_TESTS)
 # Two processes, each with a database of its own; the tests of one file stay together.
 PARALLEL ?= --numprocesses 2 --dist loadfile
 # The suite runs real processes against real clocks: a test that fails is run once more, and the closing line counts
@@ -14,23 +15,34 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format benchmarks ci pins clean env tools
+.PHONY: help demo airflow test test-system test-workers lint format benchmarks ci pins clean env tools
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
 
 demo: ## real DAGs against a local sandbox: what was deleted, and what a bad id looks like
 	@$(MAKE_ENV) .venv --pins constraints/airflow-3.3.2.txt --extra sandbox
 	@.venv/bin/python scripts/demo.py
 
+airflow: ## a whole local Airflow to click through, with the example DAGs and a filled sandbox; Ctrl-C ends it
+	@$(MAKE_ENV) .venv --pins constraints/airflow-3.3.2.txt --extra sandbox
+	@.venv/bin/python -m scripts.airflow
+
 test: env ## the whole suite with branch coverage; AIRFLOW=2.11.2 for another line, TESTS=tests/unit for a part
-ifeq ($(AIRFLOW)-$(TESTS),3.3.2-tests)
+ifeq ($(AIRFLOW)-$(TESTS),3.3.2-$(ALL_TESTS))
 	@$(ENV)/bin/coverage erase
 	@$(ENV)/bin/coverage run -m pytest $(PARALLEL) $(RERUNS) $(TESTS); tests=$$?; \
 	$(ENV)/bin/coverage combine --quiet && $(ENV)/bin/coverage report && exit $$tests
 else
 	@$(ENV)/bin/python -m pytest $(PARALLEL) $(RERUNS) $(TESTS)
 endif
+
+test-system: env ## a whole Airflow with its scheduler, a browser in front of it; installs Debian's chromium if it is missing
+	@$(ENV)/bin/python -m pytest $(RERUNS) tests/system
+
+test-workers: ## Celery workers on Redis and Postgres, one of them killed; installs Debian's packages if they are missing
+	@$(MAKE_ENV) .venv-workers --pins constraints/airflow-3.3.2.txt --extra dev,workers
+	@.venv-workers/bin/python -m pytest $(RERUNS) tests/workers
 
 lint: tools ## ruff, formatting, mypy --strict, import-linter
 	@$(TOOLS)/bin/ruff check .
