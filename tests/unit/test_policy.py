@@ -411,6 +411,24 @@ def test_a_page_that_contradicts_an_earlier_one_is_taken_back() -> None:
     assert [each.collection_id for each in selection.due] == ["ordinary-id-3"]
 
 
+@pytest.mark.parametrize("at", range(6))
+@pytest.mark.parametrize("portion", [1, 2, 3, 6])
+def test_a_held_row_that_a_later_page_contradicts_takes_no_place(portion: int, at: int) -> None:
+    """Wherever in its page it stands: it is the one held row that is forgotten, and not its neighbour."""
+    rows = [aged(days) for days in (40, 45, 50, 55, 60)]
+    rows.insert(at, aged(35, id="held-1"))
+    rows.insert(0, aged(36, id="held-2"))
+    selection = Selection(policy(keep_last=2, exclude_collection_ids=("held-1", "held-2")), NOW, "wf")
+    for start in range(0, len(rows), portion):
+        selection.add(rows[start : start + portion])
+    selection.finish([at + 1])
+    # Two are the newest: held-2, about which nobody disagrees, and the one of 40 days.
+    assert selection.kept == {"held": 2, "keep_last": 1}
+    assert [each.collection_id for each in selection.due] == [
+        each.id for each in rows if each.id not in ("held-1", "held-2", rows[1 if at else 2].id)
+    ]
+
+
 def test_what_is_due_is_told_as_the_plan_needs_it() -> None:
     for rows in ([row()], Rows([sent()], "wf")):
         selection = Selection(policy(), NOW, "wf")
