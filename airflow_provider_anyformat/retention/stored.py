@@ -48,8 +48,7 @@ class StoredPlan:
             lines = folder.read(ROWS_FILE).splitlines(keepends=True)
             found = digest_of(content, sorted(lines))
             rows = [planned_row(json.loads(line)) for line in lines]
-            for name in ("service", "workflows", "policy", "guards", "made_at"):
-                content[name]
+            _check_shape(content)
         except FileNotFoundError:
             raise AnyformatValueError(
                 f"plan_path: {folder.url} holds no whole plan; give the folder that the summary names as plan_path"
@@ -144,8 +143,23 @@ class StoredPlan:
                 exclude_collection_ids=tuple(dict.fromkeys([*found["exclude_collection_ids"], *held])),
                 keep_last=found["keep_last"],
             )
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise AnyformatValueError(f"plan_path: the plan's policy cannot be read: {error}. {_AGAIN}") from None
+
+
+def _check_shape(content: dict[str, Any]) -> None:
+    """
+    Look up what a plan is asked for later.
+
+    :raises Exception: some of it is missing, or is of another kind.
+    """
+    ", ".join(content["guards"]["tripped"])
+    policy, workflow_ids = content["policy"], [check_id(each, "workflows") for each in content["workflows"]]
+    if policy is not None:
+        policy["keep_last"], policy["include_names"], policy["exclude_names"]
+        if not workflow_ids:
+            raise ValueError("it has a policy and no workflows")
+    content["service"], content["made_at"]
 
 
 def planned_row(value: dict[str, Any]) -> PlannedRow:
