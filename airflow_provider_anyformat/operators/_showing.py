@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyformat.retention.plan import PurgePlan, utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
     from datetime import datetime
 
 # What an XCom, and an approval's form, can well hold.
@@ -27,8 +26,8 @@ def plan_table(plan: PurgePlan) -> str:
         *(f"  {a:<{width}}  {n:>9}" for a, n in rows),
     ]
     if plan.rows:
-        oldest, newest = plan.rows[0], plan.rows[-1]
-        lines.append(f"  created from {_minute(oldest.created_at)} to {_minute(newest.created_at)}")
+        age_by, oldest, newest = _span(plan)
+        lines.append(f"  {age_by} from {oldest} to {newest}")
         lines.append(f"  first: {', '.join(row.collection_id for row in plan.rows[:_NAMED])}")
     lines.append(f"  digest {plan.digest}")
     return "\n".join(lines)
@@ -38,25 +37,24 @@ def plan_markdown(plan: PurgePlan) -> str:
     """
     Show a plan as Markdown of at most 4,096 bytes: workflows beyond what fits are counted together.
 
-    :param plan: the plan of a purge, or one of ids.
+    :param plan: the plan of a purge.
     """
     numbers = dict.fromkeys(plan.workflow_ids, 0) | Counter(str(row.workflow_id) for row in plan.rows)
     # The most first, for those are the ones to look at where not all fit.
-    by_workflow = dict(sorted(numbers.items(), key=lambda pair: -pair[1]))
+    by_workflow = sorted(numbers.items(), key=lambda pair: -pair[1])
     for shown in range(min(len(by_workflow), MOST_MARKDOWN // 10), -1, -1):
         text = _markdown(plan, by_workflow, shown)
         if len(text.encode()) <= MOST_MARKDOWN:
             return text
-    raise AssertionError("a plan without its workflows always fits")
+    raise RuntimeError("unreachable: a plan without its workflows always fits")
 
 
-def _markdown(plan: PurgePlan, by_workflow: Mapping[str, int], shown: int) -> str:
+def _markdown(plan: PurgePlan, by_workflow: Sequence[tuple[str, int]], shown: int) -> str:
     parts = [f"**{_collections(len(plan.rows))} will be deleted, for good**, of {plan.listed} listed."]
     parts += [f"**Guard tripped, this plan cannot be applied.** {sentence}" for sentence in plan.tripped.values()]
-    named = list(by_workflow.items())
-    workflows = [(f"`{workflow_id}`", number) for workflow_id, number in named[:shown]]
-    if named[shown:]:
-        workflows.append((f"{len(named) - shown} more", sum(number for _, number in named[shown:])))
+    workflows = [(f"`{workflow_id}`", number) for workflow_id, number in by_workflow[:shown]]
+    if by_workflow[shown:]:
+        workflows.append((f"{len(by_workflow) - shown} more", sum(number for _, number in by_workflow[shown:])))
     parts.append(_table("workflow", "to be deleted", workflows))
     if plan.kept:
         parts.append(_table("kept because", "collections", sorted(plan.kept.items())))
@@ -73,12 +71,17 @@ def _markdown(plan: PurgePlan, by_workflow: Mapping[str, int], shown: int) -> st
 def _facts(plan: PurgePlan) -> list[str]:
     facts = [f"Planned at: {_minute(plan.made_at)}", f"From: {plan.origin.service}"]
     if plan.policy is not None:
-        age_by = plan.policy.age_by
-        moments = list(filter(None, map(attrgetter(age_by), plan.rows)))
-        facts.append(f"Due by: `{age_by}` before {_minute(plan.cutoff)}")
-        if moments:
-            facts += [f"Oldest: {_minute(min(moments))}", f"Newest: {_minute(max(moments))}"]
+        facts.append(f"Due by: `{plan.policy.age_by}` before {_minute(plan.cutoff)}")
+    if plan.rows:
+        _, oldest, newest = _span(plan)
+        facts += [f"Oldest: {oldest}", f"Newest: {newest}"]
     return facts
+
+
+def _span(plan: PurgePlan) -> tuple[str, str, str]:
+    """Return by which timestamp the rows are due, and the first and the last of it: a plan has the oldest first."""
+    age_by = "created_at" if plan.policy is None else plan.policy.age_by
+    return age_by, _minute(getattr(plan.rows[0], age_by)), _minute(getattr(plan.rows[-1], age_by))
 
 
 def _minute(moment: datetime | None) -> str:
