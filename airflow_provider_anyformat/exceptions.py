@@ -114,7 +114,7 @@ class AnyformatLedgerError(AnyformatError):
 
 
 class AnyformatStorageError(AnyformatError):
-    """Results could not be archived safely; their collection stays. Retryable."""
+    """Results could not be archived safely, and their collection stays; or a plan could not be read. Retryable."""
 
     retryable = True
 

@@ -12,9 +12,9 @@ from airflow_provider_anyformat.exceptions import AnyformatStorageError, Anyform
 from airflow_provider_anyformat.operators._bulk import folder_of, origin_of, pusher_of
 from airflow_provider_anyformat.operators._listing import Reader
 from airflow_provider_anyformat.operators._parameters import LEFT_OUT
-from airflow_provider_anyformat.operators._purging import BulkRun
+from airflow_provider_anyformat.operators._purging import BulkRun, log_unmatched
 from airflow_provider_anyformat.operators._storage import FolderArchive, open_folder
-from airflow_provider_anyformat.retention.plan import Applied, Guards, PurgePlan
+from airflow_provider_anyformat.retention.plan import Applied, Guards, PurgePlan, unmatched_by_all
 from airflow_provider_anyformat.retention.policy import DUE
 from airflow_provider_anyformat.retention.stored import StoredPlan
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
     from airflow_provider_anyformat.operators._listing import Listing
-    from airflow_provider_anyformat.retention.policy import PlannedRow
+    from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy
 
 # The reason of a planned collection that is still due, but of which the plan says something else.
 CHANGED = "changed"
@@ -65,10 +65,11 @@ def apply_plan(
         guards=Guards("unlimited", 100, "unlimited"),
         made_at=listing.now,
         origin=origin_of(client, context),
+        unmatched_holds=unmatched_by_all(listing.selections),
         applied=Applied(
             given["plan_path"],
             given["plan_digest"],
-            stored.content["policy"],
+            stored.content["policy"] | {"exclude_collection_ids": list(policy.exclude_collection_ids)},
             None if given["approved_by"] is LEFT_OUT else given["approved_by"],
         ),
     )
@@ -94,7 +95,7 @@ class _PlanReader(Reader):
     :param policy: its policy, with the holds that came since.
     """
 
-    def __init__(self, client: AnyformatClient, stored: StoredPlan, policy: Any) -> None:
+    def __init__(self, client: AnyformatClient, stored: StoredPlan, policy: RetentionPolicy) -> None:
         self._planned = {row.collection_id: row for row in stored.rows}
         super().__init__(client, stored.workflow_ids, policy, self._planned)
 
@@ -146,3 +147,4 @@ def _log(plan: PurgePlan, gone: set[str]) -> None:
         len(gone),
         kept,
     )
+    log_unmatched(plan)

@@ -291,6 +291,11 @@ def log_plan(plan: PurgePlan) -> None:
     kept = ", ".join(f"{reason} {number}" for reason, number in sorted(plan.kept.items())) or "none"
     level = logging.WARNING if plan.anomalies else logging.INFO
     log.log(level, "listed %s, due %s, to be deleted now %s, kept: %s", plan.listed, plan.due, len(plan.rows), kept)
+    log_unmatched(plan)
+
+
+def log_unmatched(plan: PurgePlan) -> None:
+    """Warn of legal holds that name nothing: they may be misspelt."""
     if plan.unmatched_holds:
         log.warning(
             "exclude_collection_ids: %s of the holds matched no listed collection: %s",

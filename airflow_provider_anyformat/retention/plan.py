@@ -68,7 +68,7 @@ class Applied:
 
     :param plan_path: where that plan lies.
     :param plan_digest: its digest.
-    :param policy: its policy, as its ``plan.json`` has it.
+    :param policy: its policy, as its ``plan.json`` has it, with the holds that came since.
     :param approved_by: who approved it; ``None`` if nobody is on record.
     """
 
@@ -145,7 +145,7 @@ class PurgePlan:
             guards=guards,
             made_at=now.astimezone(UTC),
             origin=origin,
-            unmatched_holds=tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections)))),
+            unmatched_holds=unmatched_by_all(selections),
         )
         return replace(plan, tripped=plan._tripped())
 
@@ -296,6 +296,11 @@ def policy_json(policy: RetentionPolicy) -> dict[str, Any]:
         "exclude_names": len(policy.exclude_names),
         "keep_last": policy.keep_last,
     }
+
+
+def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:
+    """Return the legal holds, in lower case, that name no row of any of the finished ``selections``."""
+    return tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections))))
 
 
 def _only_once(selections: Sequence[Selection], kept: Counter[str]) -> list[PlannedRow]:
