@@ -344,8 +344,8 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
     :param max_deletions_percent: a plan of more than this share of all that was listed fails the task for good, and
         nothing is deleted. Default 100. (templated)
     :param limit: delete at most so many in this run, oldest first; ``"unlimited"`` (default) for all. (templated)
-    :param plan_only: decide and tell, but delete nothing: the plan goes to the log, guards are reported and fail
-        nothing. Default ``False``. (templated)
+    :param plan_only: decide and tell, but delete nothing: the plan goes to the log, and as Markdown to XCom
+        ``plan_markdown``; guards are reported and fail nothing. Default ``False``. (templated)
     :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
         deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.
         (templated)
