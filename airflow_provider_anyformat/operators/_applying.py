@@ -113,7 +113,7 @@ def _sort_out(stored: StoredPlan, listing: Listing) -> tuple[list[PlannedRow], s
     rows, gone, kept = [], set(), Counter[str]()
     for row in stored.rows:
         name = row.collection_id
-        shown_by = [each for each in stored.workflow_ids if listing.shows(each, name)]
+        shown_by = listing.shown_by(name)
         if not shown_by:
             gone.add(name)
         elif name not in due:

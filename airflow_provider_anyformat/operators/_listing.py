@@ -57,16 +57,15 @@ class Listing:
         selection.due = [row for row in selection.due if not any(each.shows(row.collection_id) for each in others)]
         return before - len(selection.due)
 
-    def shows(self, workflow_id: str, collection_id: str) -> bool:
-        """Say whether a workflow of this listing still has a collection."""
-        return self._readings[workflow_id].shows(collection_id)
+    def shown_by(self, collection_id: str) -> list[str]:
+        """Return the workflows that still have a collection; it may have moved from one to another."""
+        return [name for name, reading in self._readings.items() if reading.shows(collection_id)]
 
     def reason(self, workflow_id: str, collection_id: str) -> str:
         """Return the reason of a watched id that is shown."""
         selection = next(each for each in self.selections if each.workflow_id == workflow_id)
         reason = selection.reason_at(self._watched[workflow_id][collection_id])
-        others = [reading for name, reading in self._readings.items() if name != workflow_id]
-        if reason == DUE.reason and any(reading.shows(collection_id) for reading in others):
+        if reason == DUE.reason and self.shown_by(collection_id) != [workflow_id]:
             return CONTRADICTORY.reason
         return reason
 

@@ -148,11 +148,15 @@ def _list(value: object) -> Sequence[Any]:
 
 
 def _parsed(text: str) -> object:
+    if not text.startswith(("[", "(")):
+        raise _RefusedError('it is no list; text is never split on commas: write ["a", "b"]')
+    return _literal(text, "it starts like a list but is neither JSON nor a Python literal")
+
+
+def _literal(text: str, otherwise: str) -> object:
     import ast
     import json
 
-    if not text.startswith(("[", "(")):
-        raise _RefusedError('it is no list; text is never split on commas: write ["a", "b"]')
     try:
         return json.loads(text)
     except (ValueError, RecursionError):
@@ -160,7 +164,7 @@ def _parsed(text: str) -> object:
     try:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-        raise _RefusedError("it starts like a list but is neither JSON nor a Python literal") from None
+        raise _RefusedError(otherwise) from None
 
 
 def _texts(value: object, *, may_be_empty: bool) -> tuple[str, ...]:
@@ -237,16 +241,12 @@ def _text(value: object) -> str:
 
 def _person(value: object) -> str:
     if isinstance(value, str) and value.strip().startswith("{"):
-        import ast
-
         # A template makes text of the XCom's dictionary, unless the DAG renders native objects.
-        try:
-            value = ast.literal_eval(value.strip())
-        except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            raise _RefusedError("it starts like a dictionary and is none") from None
+        value = _literal(value.strip(), "it starts like a dictionary and is none")
     if isinstance(value, Mapping):
         value = next((value[key] for key in ("name", "id") if not is_null(value.get(key))), None)
-    return _text(value)
+    # No approval is to fail for the no-break space in a person's name.
+    return _text(" ".join(value.split()) if isinstance(value, str) else value)
 
 
 def _digest(value: object) -> str:

@@ -94,7 +94,7 @@ class BulkRun:
         if self._ledger is not None:
             self._ledger.write_plan(self.plan)
         log.info("%s", plan_table(self.plan))
-        for sentence in self.plan.tripped.values():
+        for sentence in (*self.plan.tripped.values(), *self.plan.not_applicable):
             log.warning("%s", sentence)
         summary = make_summary(self.plan, self._recorder, self._ledger)
         self._recorder.close(summary)
@@ -150,10 +150,10 @@ class BulkRun:
         if self._root is None or self._ledger is None:
             return
 
-        def shows(workflow_id: str, collection_id: str) -> bool:
+        def shows(collection_id: str) -> bool:
             if self._client.stop_at() is not None:
                 raise AnyformatStoppedError("the task was told to stop; nothing was deleted yet")
-            return listing.shows(workflow_id, collection_id)
+            return bool(listing.shown_by(collection_id))
 
         settled = settle(
             self._root,
@@ -189,7 +189,7 @@ class BulkRun:
                 continue
             self._left_out.add(row.collection_id)
             item = Item(row.collection_id, row.workflow_id or "")
-            if listing.shows(item.workflow_id, item.collection_id):
+            if listing.shown_by(item.collection_id):
                 self._recorder.record(Result(item, "no_longer_due", message="it is no longer due"))
             else:
                 self._recorder.record(Result(item, "gone_unconfirmed"))
@@ -203,7 +203,7 @@ class BulkRun:
         log.info("%s collections that had been listed were missing (HTTP 404): listing once more", len(missing))
         listing = reader.read()
         for collection_id, item in missing.items():
-            if listing.shows(item.workflow_id, collection_id):
+            if listing.shown_by(collection_id):
                 sentence = "still_listed: HTTP 404 for a delete, but the listing still shows it"
                 result = Result(item, "failed", 404, "still_listed", message=sentence, retryable=True)
             else:

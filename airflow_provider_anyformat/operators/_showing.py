@@ -52,6 +52,7 @@ def plan_markdown(plan: PurgePlan) -> str:
 def _markdown(plan: PurgePlan, by_workflow: Sequence[tuple[str, int]], shown: int) -> str:
     parts = [f"**{_collections(len(plan.rows))} will be deleted, for good**, of {plan.listed} listed."]
     parts += [f"**Guard tripped, this plan cannot be applied.** {sentence}" for sentence in plan.tripped.values()]
+    parts += [f"**This plan cannot be applied:** {sentence}" for sentence in plan.not_applicable]
     workflows = [(f"`{workflow_id}`", number) for workflow_id, number in by_workflow[:shown]]
     if by_workflow[shown:]:
         workflows.append((f"{len(by_workflow) - shown} more", sum(number for _, number in by_workflow[shown:])))

@@ -19,6 +19,10 @@ if TYPE_CHECKING:
 
 PLAN_FILE = "plan.json"
 ROWS_FILE = "plan.jsonl"
+FORGETS_NEWEST = (
+    "the plan was made with keep_last and with name globs. Globs are not stored, so which collections are the newest of"
+    " those that match cannot be known again. Plan without the one or the other, or let one purge plan and delete"
+)
 
 Count = int | Literal["unlimited"]
 
@@ -181,6 +185,12 @@ class PurgePlan:
         """How many rows are kept for each reason that somebody should look into."""
         return {reason: number for reason, number in self.kept.items() if reason in ANOMALIES}
 
+    @property
+    def not_applicable(self) -> list[str]:
+        """A sentence if this plan, although no guard tripped, can only be carried out by the purge that makes it."""
+        forgets = self.policy is not None and forgets_newest(policy_json(self.policy))
+        return [f"{FORGETS_NEWEST}. ApplyPurgePlanOperator refuses this plan."] if forgets else []
+
     @cached_property
     def digest(self) -> str:
         """SHA-256, in hexadecimal, of the plan's content; see :func:`digest_of`."""
@@ -296,6 +306,11 @@ def policy_json(policy: RetentionPolicy) -> dict[str, Any]:
         "exclude_names": len(policy.exclude_names),
         "keep_last": policy.keep_last,
     }
+
+
+def forgets_newest(policy: dict[str, Any]) -> bool:
+    """Say whether a policy, as ``plan.json`` has it, counts the newest of collections that it does not name."""
+    return bool(policy["keep_last"] and (policy["include_names"] or policy["exclude_names"]))
 
 
 def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:

@@ -42,7 +42,7 @@ def settle(
     origin: Origin,
     *,
     workflow_ids: Collection[str],
-    shows: Callable[[str, str], bool],
+    shows: Callable[[str], bool],
     planned: Collection[str],
 ) -> Settled:
     """
@@ -62,7 +62,7 @@ def settle(
     :param ledger: this run's.
     :param origin: this run.
     :param workflow_ids: the workflows of which this run has a complete listing.
-    :param shows: says whether the listing of a workflow shows an id.
+    :param shows: says whether the listing of any of them shows an id.
     :param planned: the ids of this run's plan.
     :raises AnyformatLedgerError: this run's ledger could not be written, or the earlier runs' folders not listed.
     """
@@ -86,7 +86,7 @@ def settle(
     found = [left for name in old.open_runs(own) for left in old.left_open(name, workflow_ids)]
     gone = old.gone
     for left in found:
-        still = {each for each in left.ids if shows(left.workflow_id, each)}
+        still = {each for each in left.ids if shows(each)}
         for collection_id in sorted(left.ids - still - gone):
             outcome = Outcome(collection_id, left.workflow_id, "gone_unconfirmed")
             settled.outcomes.append(outcome)

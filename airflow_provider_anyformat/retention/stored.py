@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import check_id, parse_timestamp, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, digest_of, utc_text
+from airflow_provider_anyformat.retention.plan import (
+    FORGETS_NEWEST,
+    PLAN_FILE,
+    ROWS_FILE,
+    digest_of,
+    forgets_newest,
+    utc_text,
+)
 from airflow_provider_anyformat.retention.policy import CLOCK_SKEW, PlannedRow, RetentionPolicy
 
 if TYPE_CHECKING:
@@ -128,12 +135,8 @@ class StoredPlan:
                     f"plan_path: the plan's row of {row.collection_id} names a workflow, {shown(row.workflow_id)}, that"
                     f" the plan does not have. {_AGAIN}"
                 )
-        if found["keep_last"] and (found["include_names"] or found["exclude_names"]):
-            raise AnyformatValueError(
-                "plan_path: the plan was made with keep_last and with name globs. Globs are not stored, so which"
-                " collections are the newest of those that match cannot be known again, and nothing is deleted. Make a"
-                " plan without the one or the other, or let one purge plan and delete"
-            )
+        if forgets_newest(found):
+            raise AnyformatValueError(f"plan_path: {FORGETS_NEWEST}")
         try:
             return RetentionPolicy(
                 older_than=duration_of(found["older_than"]),

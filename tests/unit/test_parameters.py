@@ -144,6 +144,8 @@ TAKEN: list[tuple[str, object, object]] = [
     ("plan_ttl", "PT1H", timedelta(hours=1)),
     ("approved_by", " Jane Doe (DPO) ", "Jane Doe (DPO)"),
     ("approved_by", {"id": "7", "name": "jane"}, "jane"),
+    ("approved_by", '{"id": "7", "name": null}', "7"),
+    ("approved_by", "Jane\u00a0O'Doe", "Jane O'Doe"),
     ("approved_by", {"id": "7", "name": None}, "7"),
     ("approved_by", "{'id': '7', 'name': 'jane'}", "jane"),
     *(("approved_by", nobody, LEFT_OUT) for nobody in (None, "", " None ", "null")),

@@ -187,3 +187,11 @@ def test_the_table() -> None:
         "  first: " + ", ".join(f"due-{n:02}" for n in range(10)),
         f"  digest {made.digest}",
     ]
+
+
+@pytest.mark.parametrize("globs", [{"include_names": ("*.pdf",)}, {"exclude_names": ("*.pdf",)}])
+def test_a_plan_that_nobody_can_apply_says_so_before_it_is_approved(globs: dict[str, Any]) -> None:
+    text = plan_markdown(plan(selection(policy=replace(POLICY, keep_last=1, **globs))))
+    assert "**This plan cannot be applied:** the plan was made with keep_last" in text
+    for policy in (replace(POLICY, keep_last=1), replace(POLICY, **globs)):
+        assert "cannot be applied" not in plan_markdown(plan(selection(policy=policy)))
