@@ -15,7 +15,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-system test-workers lint format benchmarks ci pins clean env tools
+.PHONY: help demo airflow test test-system test-workers lint format docs benchmarks ci pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -53,6 +53,12 @@ lint: tools ## ruff, formatting, mypy --strict, import-linter
 format: tools ## put the code into shape
 	@$(TOOLS)/bin/ruff check --fix .
 	@$(TOOLS)/bin/ruff format .
+
+docs: ## the pages of docs/ as a site, in build/docs; a warning is an error
+	@$(MAKE_ENV) .venv-docs --pins constraints/airflow-3.3.2.txt --extra docs
+	@rm -rf build/docs
+	@AIRFLOW_HOME="$(CURDIR)/.airflow/docs" .venv-docs/bin/python -m sphinx -W --keep-going -n -q -d .cache/docs docs build/docs
+	@echo "open build/docs/index.html"
 
 benchmarks: env ## the provider beside what one would write instead, as ratios
 	@for file in benchmarks/bench_*.py; do echo "== $$file"; $(ENV)/bin/python $$file || exit 1; done

@@ -16,6 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = {"3.3.2": ("3.11", "3.12", "3.13"), "3.1.8": ("3.11", "3.12"), "2.11.2": ("3.11", "3.12")}
+DOCS_AIRFLOW = "3.3.2"
 OLDEST_AIRFLOW, OLDEST_PYTHONS = "2.11.0", ("3.11", "3.12")
 
 
@@ -48,9 +49,13 @@ def main() -> None:
     extras = project["optional-dependencies"]
     direct = [*project["dependencies"], *extras["sandbox"]]
     everything = [*direct, *(name for name in extras["dev"] if not name.startswith(project["name"]))]
+    # The pages are built with one of the environments.
+    pages = {DOCS_AIRFLOW: [name for name in extras["docs"] if not name.startswith(project["name"])]}
 
     files = {
-        f"airflow-{airflow}.txt": for_all(uv, pythons, everything, [f"apache-airflow=={airflow}"])
+        f"airflow-{airflow}.txt": for_all(
+            uv, pythons, [*everything, *pages.get(airflow, [])], [f"apache-airflow=={airflow}"]
+        )
         for airflow, pythons in LINES.items()
     }
     # Only what users install has lower bounds that mean something: the tools are as new as these allow.
