@@ -17,6 +17,12 @@ from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.local_airflow import LocalAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
+# How soon a task learns that its state was changed from outside, in seconds: as in tests/conftest.py.
+HEARTBEATS = {
+    "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
+    "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+}
 
 
 @pytest.fixture(scope="session")
@@ -36,7 +42,7 @@ def ledger(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def local_airflow(sandbox: Sandbox, ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """Give a running Airflow with the examples, the tests' own DAGs, a connection and the Variable they need."""
     files = [*(ROOT / "example_dags").glob("*.py"), *(Path(__file__).parent / "dags").glob("*.py")]
-    with LocalAirflow(tmp_path_factory.mktemp("system") / "airflow", files) as airflow:
+    with LocalAirflow(tmp_path_factory.mktemp("system") / "airflow", files, settings=HEARTBEATS) as airflow:
         airflow.connect(json.loads(sandbox.conn_json()))
         airflow.set_variable("anyformat_ledger_path", str(ledger))
         yield airflow
