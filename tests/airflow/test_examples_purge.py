@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.airflow.recording import AIRFLOW_VERSION
+
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 
 
@@ -85,3 +87,18 @@ def test_legal_holds_without_the_variable(due: Any, dag_runner: Any) -> None:
 
     assert result.state == "failed"
     assert due.deleted == {}
+
+
+@pytest.mark.skipif(AIRFLOW_VERSION < (3, 1), reason="approvals came with Airflow 3.1")
+def test_silence_approves_nothing(dag_runner: Any) -> None:
+    dag = dag_runner.load(EXAMPLES / "example_anyformat_purge_approval.py")
+    plan, approve, apply = (dag.get_task(name) for name in ("plan", "approve", "apply"))
+
+    assert plan.plan_only is True
+    assert not approve.defaults
+    # Of an answer that comes last, the plan must still be young enough.
+    assert timedelta() < approve.response_timeout < apply.plan_ttl
+    assert approve.fail_on_reject is False
+    assert apply.trigger_rule == "all_success"
+    assert apply.upstream_task_ids == {"approve"}
+    assert approve.upstream_task_ids == {"plan"}

@@ -1,0 +1,157 @@
+"""The approval example, run by the scheduler, with the answer given through Airflow's API, or not given at all."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from airflow_provider_anyformat.sandbox import Sandbox
+from scripts.local_airflow import AIRFLOW_VERSION, USER, LocalAirflow
+from tests.integration.purges import Run, ledger_of
+
+pytestmark = [
+    pytest.mark.skipif(AIRFLOW_VERSION < (3, 1), reason="approvals came with Airflow 3.1"),
+    pytest.mark.timeout(400),
+]
+
+EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_anyformat_purge_approval.py"
+DUE = 12
+YOUNG = 3
+
+
+def add_example(airflow: LocalAirflow, dag_id: str, **changes: str) -> str:
+    """
+    Give Airflow the example under another name, so that no run of the schedule comes in between.
+
+    :param changes: what comes in place of the values of parameters, as source.
+    """
+    source = EXAMPLE.read_text()
+    for before, after in {
+        '"example_anyformat_purge_approval"': f'"{dag_id}"',
+        'schedule="0 6 * * MON"': "schedule=None",
+        **changes,
+    }.items():
+        assert source.count(before) == 1, before
+        source = source.replace(before, after)
+    (airflow.home / "dags" / f"{dag_id}.py").write_text(source)
+    return dag_id
+
+
+@pytest.fixture(scope="module")
+def approval_dag(local_airflow: LocalAirflow) -> str:
+    """The example as it is."""
+    return add_example(local_airflow, "approval")
+
+
+class Approval:
+    """One run of the example: what it plans, asks and deletes."""
+
+    def __init__(self, airflow: LocalAirflow, sandbox: Sandbox, ledger: Path) -> None:
+        self.airflow = airflow
+        self.sandbox = sandbox
+        self._ledger = ledger
+        self.workflow_id = sandbox.add_workflow()
+        now = datetime.now(UTC)
+        self.due = sandbox.fill(self.workflow_id, DUE, created_at=now - timedelta(days=120), step=timedelta(hours=1))
+        sandbox.fill(self.workflow_id, YOUNG, name="young-{}.pdf", created_at=now - timedelta(days=5))
+        self.dag_id = self.run_id = ""
+
+    def start(self, dag_id: str) -> None:
+        self.dag_id = dag_id
+        self.run_id = self.airflow.trigger(dag_id, {"workflow_id": self.workflow_id}, seconds=120)
+
+    @property
+    def _path(self) -> str:
+        return f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/approve/-1/hitlDetails"
+
+    def question(self) -> dict[str, Any]:
+        """What the person is shown, as soon as the run waits for an answer."""
+        # An answer within the second before the scheduler has taken note of the pause fails the task, which the
+        # scheduler then takes for one that was killed. No person is that quick.
+        paused = f"TaskInstance Finished: dag_id={self.dag_id}, task_id=approve, run_id={self.run_id},"
+        log = self.airflow.processes.log
+        self.airflow.processes.wait_for(lambda: paused in log("scheduler"), "the question", 120)
+        question: dict[str, Any] = self.airflow.ask("GET", self._path)
+        return question
+
+    def answer(self, option: str) -> None:
+        self.airflow.ask("PATCH", self._path, {"chosen_options": [option], "params_input": {}})
+
+    def end(self) -> tuple[str, dict[str, str]]:
+        """The state of the run in the end, and those of its tasks."""
+        run = self.airflow.wait_for_run(self.dag_id, self.run_id)
+        tasks = ("plan", "approve", "apply")
+        return run, {task: self.airflow.task(self.dag_id, self.run_id, task)["state"] for task in tasks}
+
+    def records(self, task_id: str) -> list[Run]:
+        """What a task of the run has left in the ledger."""
+        runs = [run for run in ledger_of(self._ledger) if run.name.startswith(f"{self.dag_id}/{task_id}/")]
+        return [run for run in runs if json.loads(run.files["plan.json"])["run"] == self.run_id]
+
+    def asked_to_delete(self) -> list[str]:
+        return [request.path.rstrip("/").rpartition("/")[2] for request in self.sandbox.requests_to("DELETE")]
+
+
+@pytest.fixture
+def approval(local_airflow: LocalAirflow, sandbox: Sandbox, ledger: Path) -> Iterator[Approval]:
+    sandbox.clear_requests()
+    yield Approval(local_airflow, sandbox, ledger)
+    sandbox.clear_requests()
+
+
+def test_approved(approval: Approval, approval_dag: str) -> None:
+    sandbox = approval.sandbox
+    approval.start(approval_dag)
+    question = approval.question()
+    (plan,) = approval.records("plan")
+    assert question["options"] == ["Approve", "Reject"]
+    assert not question["defaults"]
+    body = question["body"]
+    assert f"**{DUE} file collections will be deleted, for good**, of {DUE + YOUNG} listed." in body
+    assert f"| `{approval.workflow_id}` | {DUE} |" in body
+    assert f"| too_young | {YOUNG} |" in body
+    assert [each for each in approval.due if each in body] == approval.due[:10]
+    assert f"Digest: `{json.loads(plan.files['plan.json'])['digest']}`" in body
+    assert approval.asked_to_delete() == []
+
+    changed, *rest = approval.due
+    sandbox.update_collection(changed, updated_at=datetime.now(UTC))
+    since = sandbox.add_collection(approval.workflow_id, created_at=datetime.now(UTC) - timedelta(days=150))
+    approval.answer("Approve")
+
+    assert approval.end() == ("success", {"plan": "success", "approve": "success", "apply": "success"})
+    assert sorted(approval.asked_to_delete()) == sorted(rest)
+    assert {each: sandbox.deleted[each] for each in rest} == dict.fromkeys(rest, 1)
+    assert changed in sandbox
+    assert since in sandbox
+    assert len(sandbox.collections(approval.workflow_id)) == YOUNG + 2
+    (applied,) = approval.records("apply")
+    assert json.loads(applied.files["plan.json"])["approved_by"] == USER
+    assert applied.outcomes == dict.fromkeys(rest, "deleted")
+    assert applied.summary is not None
+    assert applied.summary["kept"] == {"changed": 1}
+
+
+def test_rejected(approval: Approval, approval_dag: str) -> None:
+    approval.start(approval_dag)
+    approval.question()
+    approval.answer("Reject")
+
+    # An answer is no failure: the run is green, and nothing was deleted.
+    assert approval.end() == ("success", {"plan": "success", "approve": "success", "apply": "skipped"})
+    assert approval.asked_to_delete() == []
+    assert approval.records("apply") == []
+
+
+def test_nobody_answers(approval: Approval, local_airflow: LocalAirflow) -> None:
+    changes = {"response_timeout=timedelta(days=2)": "response_timeout=timedelta(seconds=5)"}
+    approval.start(add_example(local_airflow, "approval_in_seconds", **changes))
+
+    assert approval.end() == ("failed", {"plan": "success", "approve": "failed", "apply": "upstream_failed"})
+    assert approval.asked_to_delete() == []
+    assert approval.records("apply") == []
