@@ -40,6 +40,7 @@ class LocalAirflow:
     :param database: SQLAlchemy URL; default SQLite in ``home``.
     :param executor: default ``LocalExecutor``, or what works with SQLite on 2.11.
     :param components: the processes to start; default all of :data:`COMPONENTS`.
+    :param port: of the web interface and the API; default any free one.
     :param settings: more ``AIRFLOW_…`` variables.
     """
 
@@ -51,6 +52,7 @@ class LocalAirflow:
         database: str | None = None,
         executor: str | None = None,
         components: Iterable[str] = COMPONENTS,
+        port: int | None = None,
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self.home = home
@@ -58,7 +60,7 @@ class LocalAirflow:
         self.processes = Processes(home / "logs" / "components")
         self._dag_files = list(dag_files)
         self._components = tuple(components)
-        self._port = free_port()
+        self._port = port or free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         if executor is None:
             executor = "LocalExecutor" if AIRFLOW_3 or database else "SequentialExecutor"

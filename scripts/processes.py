@@ -27,21 +27,35 @@ def bare_environment(**extra: str) -> dict[str, str]:
     return kept | {"NO_COLOR": "1", "PYTHONUNBUFFERED": "1", "PYTHONWARNINGS": "ignore"} | extra
 
 
-def free_port() -> int:
-    """Give a port of loopback on which nobody listens now."""
+def free_port(wanted: int = 0) -> int:
+    """Give a port of loopback on which nobody listens now: the wanted one if it is such a one."""
     with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
+        # Connections of a server that has just ended keep a port busy for others only.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", wanted))
+        except OSError:
+            listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 @contextlib.contextmanager
 def sigterm_unwinds() -> Iterator[None]:
-    """Let SIGTERM and a closed terminal unwind as Ctrl-C does, so that no process is left behind."""
+    """
+    Let SIGTERM and a closed terminal unwind as Ctrl-C does, so that no process is left behind.
+
+    Only the first signal does: one more, such as a second Ctrl-C, would cut short the ending of the processes.
+    """
+    interrupted = False
 
     def interrupt(*_: object) -> None:
-        raise KeyboardInterrupt
+        nonlocal interrupted
+        if not interrupted:
+            interrupted = True
+            raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.signal(number, interrupt) for number in numbers}
     try:
         yield
     finally:

@@ -1,0 +1,148 @@
+"""
+A whole local Airflow to click through: the example DAGs, a connection that works, a sandbox with something to delete.
+
+Airflow's home, its database, its logs and the ledger are in ``.airflow/local``, which git ignores; each start begins
+anew. The sandbox is part of this process. Ctrl-C, SIGTERM or a closed terminal end all of it, with exit code 0.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
+from pathlib import Path
+
+from airflow_provider_anyformat.sandbox import Sandbox
+from scripts.local_airflow import USER, LocalAirflow
+from scripts.processes import NotStartedError, free_port, sigterm_unwinds
+
+ROOT = Path(__file__).resolve().parent.parent
+HOME = ROOT / ".airflow" / "local"
+DAG_FILES = (*(ROOT / "example_dags").glob("*.py"), ROOT / "scripts" / "demo_dags" / "malformed_id.py")
+PORT = 8080
+# The example DAGs know the first one; the second is for whatever comes next.
+WORKFLOW = "11111111-2222-4333-8444-555555555555"
+ANOTHER_WORKFLOW = "22222222-3333-4444-8555-666666666666"
+# Slow enough for a purge of 400 to show how it goes on.
+LATENCY = 0.6
+
+
+class RunsAlreadyError(Exception):
+    """Another one uses the folder."""
+
+
+@contextlib.contextmanager
+def alone(home: Path) -> Iterator[None]:
+    """
+    Keep a folder to this process, for each start empties it.
+
+    :raises RunsAlreadyError: another process keeps it.
+    """
+    home.parent.mkdir(exist_ok=True)
+    with home.with_suffix(".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RunsAlreadyError(f"one is running already in {home.relative_to(ROOT)}: end that first") from None
+        yield
+
+
+def fill(sandbox: Sandbox, workflow_id: str, name: str) -> list[str]:
+    """Add a workflow with collections of every kind; return the ids of a few that are due, for legal holds."""
+    sandbox.add_workflow(workflow_id, name)
+    now = datetime.now(UTC)
+    step = timedelta(hours=7)
+    due = sandbox.fill(workflow_id, 400, name="invoice-{}.pdf", created_at=now - timedelta(days=220), step=step)
+    sandbox.fill(workflow_id, 240, name="invoice-1{}.pdf", created_at=now - timedelta(days=80), step=step)
+    for n, status, days in (
+        (24, "error", 150),
+        (16, "cancelled", 150),
+        (6, "in_progress", 150),
+        (4, "pending", 0),
+        (3, "queued", 0),
+    ):
+        sandbox.fill(workflow_id, n, name="scan-{}.png", status=status, created_at=now - timedelta(days=days))
+    sandbox.fill(workflow_id, 12, name="contract-{}.pdf", created_at=now - timedelta(days=200), step=step)
+    sandbox.fill(workflow_id, 8, name=None, created_at=now - timedelta(days=200), step=step)
+    return due[:3]
+
+
+def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
+    """Print where it is, how to get in, and what to click first."""
+    lines = [
+        ("Airflow " + version("apache-airflow"), airflow.url),
+        ("log in as", f"{USER}, password {airflow.password}"),
+        ("sandbox", f"{sandbox.url}, API key {sandbox.key}, two workflows:"),
+        ("", f"{WORKFLOW}, which the example DAGs name,"),
+        ("", f"{ANOTHER_WORKFLOW}, to give as workflow_id when you trigger one again"),
+        ("ledger", f"{(HOME / 'ledger').relative_to(ROOT)}/"),
+        ("logs", f"{(HOME / 'logs').relative_to(ROOT)}/"),
+    ]
+    print()
+    for label, text in lines:
+        print(f"{label:<16}{text}")
+    print("""
+What to click first:
+  1. Dags > example_anyformat_plan_only > Trigger: what a purge would delete, in the log of its task
+  2. Dags > example_anyformat_nightly_purge > Trigger: half a minute of progress in the log, a summary under XCom
+  3. Dags > anyformat_malformed_id > Trigger: what a refusal looks like
+  4. Admin > Connections > anyformat_default > Edit: the form; its Test button asks the sandbox
+
+Ctrl-C ends all of it.""")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    """Print a line, if there is still a terminal that takes one."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
+def run() -> None:
+    """
+    Start everything, and wait until somebody ends it.
+
+    :raises NotStartedError: a part did not start, or ended by itself.
+    """
+    port = free_port(PORT)
+    if port != PORT:
+        print(f"port {PORT} is taken: Airflow goes to {port}")
+    print("starting Airflow, which takes half a minute", flush=True)
+    with Sandbox(latency=LATENCY) as sandbox, LocalAirflow(HOME, DAG_FILES, port=port) as airflow:
+        held = fill(sandbox, WORKFLOW, "Invoices")
+        fill(sandbox, ANOTHER_WORKFLOW, "Delivery notes")
+        connection = json.loads(sandbox.conn_json())
+        airflow.connect({**connection, "description": "the sandbox of make airflow"})
+        airflow.set_variable("anyformat_ledger_path", str(HOME / "ledger"))
+        airflow.set_variable("anyformat_legal_holds", json.dumps(held))
+        tell(airflow, sandbox)
+        try:
+            while True:
+                airflow.processes.check()
+                time.sleep(1)
+        except KeyboardInterrupt:
+            say("\nending Airflow and the sandbox")
+            raise
+
+
+def main() -> int:
+    """Run until told to end; the exit code is 1 if it ended otherwise."""
+    with sigterm_unwinds():
+        try:
+            with alone(HOME):
+                run()
+        except KeyboardInterrupt:
+            say("ended")
+        except (NotStartedError, RunsAlreadyError, OSError) as error:
+            print(f"airflow: {error}", file=sys.stderr)
+            return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
