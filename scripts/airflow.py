@@ -78,8 +78,8 @@ def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         ("Airflow " + version("apache-airflow"), airflow.url),
         ("log in as", f"{USER}, password {airflow.password}"),
         ("sandbox", f"{sandbox.url}, API key {sandbox.key}, two workflows:"),
-        ("", f"{WORKFLOW}, which the example DAGs name,"),
-        ("", f"{ANOTHER_WORKFLOW}, to give as workflow_id when you trigger one again"),
+        ("", f"{WORKFLOW}, which the example DAGs name, and"),
+        ("", f"{ANOTHER_WORKFLOW}, to name in the form when you trigger one"),
         ("ledger", f"{(HOME / 'ledger').relative_to(ROOT)}/"),
         ("logs", f"{(HOME / 'logs').relative_to(ROOT)}/"),
     ]
@@ -88,10 +88,11 @@ def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         print(f"{label:<16}{text}")
     print("""
 What to click first:
-  1. Dags > example_anyformat_plan_only > Trigger: what a purge would delete, in the log of its task
-  2. Dags > example_anyformat_nightly_purge > Trigger: half a minute of progress in the log, a summary under XCom
+  1. Dags > example_anyformat_plan_only > Trigger: its task's log says what a purge would delete, and deletes nothing
+  2. Dags > example_anyformat_nightly_purge > Trigger, with the second workflow. That switches the DAG on, so Airflow
+     first makes up for the last night, in the first workflow; the log shows the progress, Storage > XCom the summary
   3. Dags > anyformat_malformed_id > Trigger: what a refusal looks like
-  4. Admin > Connections > anyformat_default > Edit: the form; its Test button asks the sandbox
+  4. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
 
 Ctrl-C ends all of it.""")
     sys.stdout.flush()
@@ -116,8 +117,17 @@ def run() -> None:
     with Sandbox(latency=LATENCY) as sandbox, LocalAirflow(HOME, DAG_FILES, port=port) as airflow:
         held = fill(sandbox, WORKFLOW, "Invoices")
         fill(sandbox, ANOTHER_WORKFLOW, "Delivery notes")
-        connection = json.loads(sandbox.conn_json())
-        airflow.connect({**connection, "description": "the sandbox of make airflow"})
+        airflow.connect(
+            {
+                "conn_type": "anyformat",
+                "description": "the sandbox of make airflow",
+                "password": sandbox.key,
+                "schema": "http",
+                "host": "127.0.0.1",
+                # Apart from the host, for without it Airflow 3.3.2's Test button refuses (apache/airflow#73298).
+                "port": sandbox.port,
+            }
+        )
         airflow.set_variable("anyformat_ledger_path", str(HOME / "ledger"))
         airflow.set_variable("anyformat_legal_holds", json.dumps(held))
         tell(airflow, sandbox)
