@@ -22,7 +22,7 @@ help: ## list the targets
 
 demo: ## real DAGs against a local sandbox: what was deleted, and what a bad id looks like
 	@$(MAKE_ENV) .venv --pins constraints/airflow-3.3.2.txt --extra sandbox
-	@.venv/bin/python scripts/demo.py
+	@.venv/bin/python -m scripts.demo
 
 airflow: ## a whole local Airflow to click through, with the example DAGs and a filled sandbox; Ctrl-C ends it
 	@$(MAKE_ENV) .venv --pins constraints/airflow-3.3.2.txt --extra sandbox

@@ -8,7 +8,6 @@ child process on a free port. Nothing else is asked or touched, whatever the env
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -22,6 +21,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+
+from scripts.processes import bare_environment
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".airflow" / "demo"
@@ -136,20 +137,15 @@ def _said(lines: list[str]) -> Iterator[str]:
 
 
 def _environment(url: str) -> dict[str, str]:
-    foreign = ("AIRFLOW_", "_AIRFLOW_", "ANYFORMAT_", "PYTHON", "COV")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(foreign)}
-    return kept | {
-        "AIRFLOW_HOME": str(HOME),
-        "AIRFLOW__CORE__DAGS_FOLDER": str(HOME / "dags"),
-        "AIRFLOW__CORE__LOAD_EXAMPLES": "False",
-        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": f"sqlite:///{HOME / 'airflow.db'}",
-        "AIRFLOW__USAGE_DATA_COLLECTION__ENABLED": "False",
-        "AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH": str(LEDGER),
-        "AIRFLOW_CONN_ANYFORMAT_DEFAULT": json.dumps({"conn_type": "anyformat", "host": url, "password": KEY}),
-        "NO_COLOR": "1",
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONWARNINGS": "ignore",
-    }
+    return bare_environment(
+        AIRFLOW_HOME=str(HOME),
+        AIRFLOW__CORE__DAGS_FOLDER=str(HOME / "dags"),
+        AIRFLOW__CORE__LOAD_EXAMPLES="False",
+        AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{HOME / 'airflow.db'}",
+        AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
+        AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH=str(LEDGER),
+        AIRFLOW_CONN_ANYFORMAT_DEFAULT=json.dumps({"conn_type": "anyformat", "host": url, "password": KEY}),
+    )
 
 
 @contextmanager
