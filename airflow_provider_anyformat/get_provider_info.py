@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 HIDDEN_FIELDS = ["login", "extra"]
-RELABELING = {"password": "API key", "host": "Host or base URL"}
+RELABELING = {"password": "API key", "host": "Host or base URL", "schema": "Scheme"}
 PLACEHOLDERS = {
-    "password": "af_…",
+    "password": "your organisation's key, af_…",
     "host": "empty for https://api.anyformat.ai",
-    "schema": "https",
-    "port": "empty for the scheme's own",
+    "schema": "empty for https; http only to this machine",
+    "port": "empty for 443, or 80 with http",
     "timeout": "30",
     "max_attempts": "5",
     "backoff": "1.0",
@@ -26,20 +26,24 @@ def _number(label: str, description: str, default: float, kind: str = "number") 
 # One entry for each key of the connection's extra; the hook builds the form for Airflow before 3.2 from it.
 CONN_FIELDS = {
     "timeout": _number(
-        "Time-out",
-        "Seconds for connecting and for each wait on the answer; a whole answer may take four times that.",
+        "Time-out (seconds)",
+        "For connecting and for each wait on the answer; a whole answer may take four times that.",
         30,
     ),
     "max_attempts": _number("Attempts", "Tries of one request, the first included.", 5, "integer"),
-    "backoff": _number("Backoff", "Seconds before the second try; doubles from try to try, with full jitter.", 1.0),
+    "backoff": _number(
+        "Backoff (seconds)",
+        "The wait before the second try; it doubles from try to try, with full jitter.",
+        1.0,
+    ),
     "max_backoff": _number(
-        "Longest wait",
-        "Seconds, the longest single wait; asked to wait longer, the call ends with an error that may be retried.",
+        "Longest wait (seconds)",
+        "The longest single wait; asked to wait longer, the call ends with an error that may be retried.",
         120,
     ),
     "min_retention": _number(
-        "Minimum retention",
-        "Days; no purge or list for deletion may ask for a shorter age, whatever its DAG says.",
+        "Minimum retention (days)",
+        "No purge or list for deletion may ask for a shorter age, whatever its DAG says.",
         1,
     ),
 }

@@ -28,7 +28,7 @@ FIELDS = {
     "min_retention": ("number", 1),
 }
 HIDDEN = ["login", "extra"]
-LABELS = {"password": "API key", "host": "Host or base URL"}
+LABELS = {"password": "API key", "host": "Host or base URL", "schema": "Scheme"}
 
 
 @pytest.fixture(scope="module")
@@ -220,7 +220,7 @@ def test_the_form_that_the_user_interface_gets(info):
         "password": {"hidden": False, "title": "API key", "placeholder": placeholders["password"]},
         "host": {"hidden": False, "title": "Host or base URL", "placeholder": placeholders["host"]},
         "port": {"hidden": False, "title": None, "placeholder": placeholders["port"]},
-        "url_schema": {"hidden": False, "title": None, "placeholder": placeholders["schema"]},
+        "url_schema": {"hidden": False, "title": "Scheme", "placeholder": placeholders["schema"]},
     }
 
 
