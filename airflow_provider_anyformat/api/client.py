@@ -219,7 +219,7 @@ class AnyformatClient:
 
         :raises AnyformatError: the server cannot be reached, or does not accept the key.
         """
-        call = _Call("check of the API key")
+        call = _Call("connection test")
         reply = self._call(
             call, "GET", self._url("workflows"), expected=200, limit=LISTING_BYTES, params={"page_size": 1}
         )

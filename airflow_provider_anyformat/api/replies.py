@@ -39,8 +39,8 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2
 _LEVELS = 6
 
 _ADVICE = {
-    401: "anyformat does not accept the API key; check the password of the connection: making a new key may have"
-    " revoked this one",
+    401: "anyformat does not accept the API key of the connection: it is mistyped, or was revoked when a new one was"
+    " made",
     402: "the organisation is out of credit",
     403: "the API key is not allowed to do this",
     404: "anyformat has no such thing for this key: it was deleted before, or the id is another organisation's, or it"
