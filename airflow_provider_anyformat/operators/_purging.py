@@ -305,16 +305,18 @@ def log_unmatched(plan: PurgePlan) -> None:
 
 
 def log_end(summary: dict[str, Any], plan: PurgePlan) -> None:
-    """Say the end in one line, as a warning where rows are kept that somebody should look into."""
+    """Say the ledger, then the end in one line: a warning where rows are kept that somebody should look into."""
+    if summary["ledger"]:
+        # A line of its own, for the log's page cuts off what is long.
+        log.info("ledger: %s", summary["ledger"])
     anomalies = ", ".join(f"{reason} {number}" for reason, number in sorted(plan.anomalies.items()))
     log.log(
         logging.WARNING if anomalies or summary["failed"] or summary["not_attempted"] else logging.INFO,
-        "done: deleted %s, already gone %s, failed %s, not attempted %s, kept %s%s; ledger: %s",
+        "done: deleted %s, already gone %s, failed %s, not attempted %s, kept %s%s",
         summary["deleted"],
         summary["already_gone"],
         summary["failed"],
         summary["not_attempted"],
         sum(summary["kept"].values()),
         f", of which somebody should look at {anomalies}" if anomalies else "",
-        summary["ledger"] or "none",
     )
