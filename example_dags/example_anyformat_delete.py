@@ -11,7 +11,7 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, BaseHook, task
+from airflow.providers.common.compat.sdk import DAG, Param, task
 
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 
@@ -23,10 +23,12 @@ def call(method: str, path: str, **options: Any) -> Any:
     """Send a request to the API that the connection names, and return the reply."""
     import requests
 
-    connection = BaseHook.get_connection(CONN_ID)
-    base_url = connection.host or "https://api.anyformat.ai"
-    headers = {"Authorization": f"Bearer {connection.password}"}
-    return requests.request(method, f"{base_url}{path}", headers=headers, timeout=30, allow_redirects=False, **options)
+    from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
+
+    settings = AnyformatHook(CONN_ID).settings
+    headers = {"Authorization": f"Bearer {settings.api_key}"}
+    url = f"{settings.base_url}{path}"
+    return requests.request(method, url, headers=headers, timeout=30, allow_redirects=False, **options)
 
 
 with DAG(
@@ -34,7 +36,20 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    params={"workflow_id": "", "text": "Invoice 4711, total 99.00 EUR"},
+    params={
+        "workflow_id": Param(
+            "11111111-2222-4333-8444-555555555555",
+            type="string",
+            title="Workflow",
+            description="Id of the workflow that the document goes through.",
+        ),
+        "text": Param(
+            "Invoice 4711, total 99.00 EUR",
+            type="string",
+            title="Text",
+            description="What the document says.",
+        ),
+    },
     tags=["anyformat", "example"],
     doc_md=__doc__,
 ):

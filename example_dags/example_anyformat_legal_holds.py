@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 
@@ -19,7 +19,14 @@ with DAG(
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
-    params={"workflow_id": "11111111-2222-4333-8444-555555555555"},
+    params={
+        "workflow_id": Param(
+            "11111111-2222-4333-8444-555555555555",
+            type="string",
+            title="Workflow",
+            description="Id of the workflow whose collections are purged.",
+        ),
+    },
     tags=["anyformat", "example"],
 ):
     PurgeFileCollectionsOperator(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 
@@ -17,7 +17,14 @@ with DAG(
     # enough, for they would share one rate limit.
     catchup=False,
     max_active_runs=1,
-    params={"workflow_id": "11111111-2222-4333-8444-555555555555"},
+    params={
+        "workflow_id": Param(
+            "11111111-2222-4333-8444-555555555555",
+            type="string",
+            title="Workflow",
+            description="Id of the workflow whose collections are purged.",
+        ),
+    },
     tags=["anyformat", "example"],
 ):
     PurgeFileCollectionsOperator(

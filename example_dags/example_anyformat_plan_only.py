@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.providers.common.compat.sdk import DAG
+from airflow.providers.common.compat.sdk import DAG, Param
 
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 
@@ -14,7 +14,20 @@ with DAG(
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
-    params={"workflow_id": "11111111-2222-4333-8444-555555555555", "older_than": "P90D"},
+    params={
+        "workflow_id": Param(
+            "11111111-2222-4333-8444-555555555555",
+            type="string",
+            title="Workflow",
+            description="Id of the workflow that a purge is planned for.",
+        ),
+        "older_than": Param(
+            "P90D",
+            type="string",
+            title="Older than",
+            description="An ISO 8601 duration of weeks, days and hours: what was created before that is due.",
+        ),
+    },
     tags=["anyformat", "example"],
 ):
     PurgeFileCollectionsOperator(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG, AirflowOptionalProviderFeatureException
+from airflow.providers.common.compat.sdk import DAG, AirflowOptionalProviderFeatureException, Param
 
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 
@@ -27,7 +27,20 @@ if ApprovalOperator is not None:
         start_date=datetime(2026, 1, 1),
         catchup=False,
         max_active_runs=1,
-        params={"workflow_id": "11111111-2222-4333-8444-555555555555", "older_than": "P90D"},
+        params={
+            "workflow_id": Param(
+                "11111111-2222-4333-8444-555555555555",
+                type="string",
+                title="Workflow",
+                description="Id of the workflow whose collections are purged.",
+            ),
+            "older_than": Param(
+                "P90D",
+                type="string",
+                title="Older than",
+                description="An ISO 8601 duration of weeks, days and hours: what was created before that is due.",
+            ),
+        },
         tags=["anyformat", "example"],
     ):
         plan = PurgeFileCollectionsOperator(

@@ -8,5 +8,12 @@ from airflow.providers.common.compat.sdk import DAG
 
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 
-with DAG("anyformat_malformed_id", schedule=None, start_date=datetime(2026, 1, 1), catchup=False):
+with DAG(
+    "anyformat_malformed_id",
+    schedule=None,
+    start_date=datetime(2026, 1, 1),
+    catchup=False,
+    tags=["anyformat", "example"],
+    doc_md=__doc__,
+):
     DeleteFileCollectionOperator(task_id="delete", collection_id="not-a-uuid", retries=2)
