@@ -3,6 +3,7 @@ PYTHON ?= python3
 AIRFLOW ?= 3.3.2
 ALL_TESTS := tests/unit tests/integration tests/airflow
 TESTS ?= $(ALL_TESTS)
+SYSTEM ?= tests/system
 # Two processes, each with a database of its own; the tests of one file stay together.
 PARALLEL ?= --numprocesses 2 --dist loadfile
 # The suite runs real processes against real clocks: a test that fails is run once more, and the closing line counts
@@ -15,7 +16,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-system test-workers lint format docs benchmarks ci pins clean env tools
+.PHONY: help demo airflow test test-system test-workers pictures lint format docs benchmarks ci pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -38,7 +39,11 @@ else
 endif
 
 test-system: env ## a whole Airflow with its scheduler, a browser in front of it; installs Debian's chromium if it is missing
-	@$(ENV)/bin/python -m pytest $(RERUNS) tests/system
+	@$(ENV)/bin/python -m pytest $(RERUNS) $(SYSTEM)
+
+pictures: ## take the screenshots in docs/images/ anew
+	@for airflow in 3.3.2 2.11.2; do \
+	$(MAKE) test-system AIRFLOW=$$airflow SYSTEM="tests/system/test_browser.py --pictures docs/images" || exit 1; done
 
 test-workers: ## Celery workers on Redis and Postgres, one of them killed; installs Debian's packages if they are missing
 	@$(MAKE_ENV) .venv-workers --pins constraints/airflow-3.3.2.txt --extra dev,workers
