@@ -290,7 +290,7 @@ def log_plan(plan: PurgePlan) -> None:
     """Say in one line what was listed, what is due, and what is kept and why; a list has no other line."""
     kept = ", ".join(f"{reason} {number}" for reason, number in sorted(plan.kept.items())) or "none"
     level = logging.WARNING if plan.anomalies else logging.INFO
-    log.log(level, "listed %s, due %s, to be deleted now %s, kept: %s", plan.listed, plan.due, len(plan.rows), kept)
+    log.log(level, "listed %s, due %s, to be deleted %s, kept: %s", plan.listed, plan.due, len(plan.rows), kept)
     log_unmatched(plan)
 
 

@@ -28,7 +28,9 @@ def plan_table(plan: PurgePlan) -> str:
     if plan.rows:
         age_by, oldest, newest = _span(plan)
         lines.append(f"  {age_by} from {oldest} to {newest}")
-        lines.append(f"  first: {', '.join(row.collection_id for row in plan.rows[:_NAMED])}")
+        lines.append("  the first:")
+        # A line each, for the log's page cuts off what is long.
+        lines += [f"    {row.collection_id}" for row in plan.rows[:_NAMED]]
     lines.append(f"  digest {plan.digest}")
     return "\n".join(lines)
 
