@@ -146,9 +146,9 @@ def test_a_purge_from_the_form_to_its_summary(visitor: Visitor, slow: str, local
     run_id = page.url.partition("/runs/")[2].partition("/")[0]
 
     visitor.go(f"dags/{PURGE}/runs/{run_id}/tasks/purge")
-    expect(
-        page.get_by_text("listed 700, due 400, to be deleted now 400, kept: status 20, too_young 280")
-    ).to_be_visible(timeout=90_000)
+    expect(page.get_by_text("listed 700, due 400, to be deleted 400, kept: status 20, too_young 280")).to_be_visible(
+        timeout=90_000
+    )
     expect(page.get_by_text(re.compile(r"deleted \d+ of 400 \(\d+ %\), \d+\.\d/s, \d+ s left"))).to_be_visible()
     assert local_airflow.wait_for_run(PURGE, run_id) == "success"
     expect(page.get_by_text("done: deleted 400, already gone 0, failed 0, not attempted 0, kept 300")).to_be_visible()
