@@ -12,7 +12,8 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL, check_api_key, check_base_url
-from airflow_provider_anyformat.api.models import FileCollection, ListingPass, Page, check_id, shown
+from airflow_provider_anyformat.api.listing import ListingPass
+from airflow_provider_anyformat.api.models import FileCollection, Page, check_id, shown
 from airflow_provider_anyformat.api.replies import (
     DeleteOutcome,
     Reply,
@@ -156,7 +157,7 @@ class AnyformatClient:
         Yield the pages of a workflow's listing, ``GET /v2/workflows/{workflow_id}/files/``, in the server's order.
 
         The last page is found by the ``count`` and ``page_size`` that came back. Rows may repeat or be missed while the
-        server's data change: :class:`~airflow_provider_anyformat.api.models.ListingPass` tells.
+        server's data change: :class:`~airflow_provider_anyformat.api.listing.ListingPass` tells.
 
         :raises AnyformatListingError: a page is not what the API documents.
         """

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import re
-from array import array
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import MAXYEAR, MINYEAR, UTC, datetime
-from itertools import islice
 from operator import itemgetter
 from sys import intern
 from typing import Any, TypeGuard, overload
@@ -19,9 +16,6 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # What a missing XCom or an empty database field looks like once a template has made it text.
 NULL_WORDS = frozenset({"none", "null", "nan", "undefined"})
 
-# A listing may grow while it is read; past twice its first size and this many pages it is taken for endless.
-_SPARE_PAGES = 100
-
 _matches_id = ID_PATTERN.fullmatch
 _ID_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _LONGEST_ID = 128
@@ -31,7 +25,9 @@ _read_iso = datetime.fromisoformat
 _SHORTEST_TIMESTAMP = 16
 _EDGE_YEARS = (MINYEAR, MAXYEAR)
 _FIELDS = ("status", "name", "created_at", "updated_at")
-_SENT = itemgetter(*_FIELDS)
+_COLUMNS = ("id", "file_id", *_FIELDS)
+_ID, _FILE_ID, _STATUS, _NAME = range(4)
+_SENT = itemgetter(*_COLUMNS)
 
 
 def is_id(value: object) -> TypeGuard[str]:
@@ -146,6 +142,8 @@ def parse_timestamp(text: object) -> datetime | None:
         return None
     try:
         moment = datetime.fromisoformat(text)
+        if moment.tzinfo is UTC:
+            return moment
         if moment.tzinfo is None:
             return moment.replace(tzinfo=UTC)
         if moment.year in _EDGE_YEARS:
@@ -169,12 +167,14 @@ class Rows(Sequence[FileCollection]):
     :raises AnyformatListingError: a row is no object, or an id in it is none.
     """
 
-    __slots__ = ("_results", "workflow_id")
+    __slots__ = ("_moments", "_results", "_sent", "workflow_id")
 
     def __init__(self, results: list[Any], workflow_id: str) -> None:
         self._results = results
         self.workflow_id = workflow_id
-        if not _have_ids(results):
+        self._sent = _sent(results)
+        self._moments: dict[str, Sequence[datetime | None]] = {}
+        if not _have_ids(self._sent):
             # Reading each raises what is wrong with one; ids may be short, too.
             list(self)
 
@@ -190,64 +190,86 @@ class Rows(Sequence[FileCollection]):
             return [FileCollection.from_json(row, self.workflow_id) for row in self._results[index]]
         return FileCollection.from_json(self._results[index], self.workflow_id)
 
+    def have_only(self, statuses: frozenset[str]) -> bool:
+        """Say whether every row's ``status`` is one of ``statuses``."""
+        try:
+            return statuses.issuperset([sent[_STATUS] for sent in self._sent])
+        except TypeError:
+            return False
+
     def statuses(self) -> list[str]:
         """Return every row's ``status``."""
-        return [text if type(text := row.get("status")) is str else "" for row in self._results]
+        return [text if type(text := sent[_STATUS]) is str else "" for sent in self._sent]
 
     def names(self) -> list[str | None]:
         """Return every row's ``name``."""
-        return [text if type(text := row.get("name")) is str else None for row in self._results]
+        return [text if type(text := sent[_NAME]) is str else None for sent in self._sent]
 
     def moments(self, field: str) -> Sequence[datetime | None]:
         """Return every row's ``created_at`` or ``updated_at``."""
-        texts = [row.get(field) for row in self._results]
-        try:
-            moments = list(map(_read_iso, texts))
-            # All are in UTC and none is a bare date, which is where parse_timestamp differs.
-            if {moment.tzinfo for moment in moments} == {UTC} and min(map(len, texts)) >= _SHORTEST_TIMESTAMP:
-                return moments
-        except (TypeError, ValueError):
-            pass
-        return [parse_timestamp(text) for text in texts]
+        moments = self._moments.get(field)
+        if moments is None:
+            place = _COLUMNS.index(field)
+            moments = self._moments[field] = _moments([sent[place] for sent in self._sent])
+        return moments
 
     def dated(self, positions: Iterable[int]) -> Iterator[tuple[str, str, str, datetime | None, datetime | None]]:
         """Yield id, workflow, status and both timestamps of the rows at some positions."""
-        for position in positions:
-            row = self._results[position]
-            status, _, created, updated = map(row.get, _FIELDS)
-            # One text for all of a status: a hundred thousand rows may be kept.
-            status = intern(status) if type(status) is str else ""
-            yield row["id"], self.workflow_id, status, parse_timestamp(created), parse_timestamp(updated)
+        created, updated = map(self._moments.get, ("created_at", "updated_at"))
+        for at in positions:
+            id_, _, status, _, created_at, updated_at = self._sent[at]
+            yield (
+                id_,
+                self.workflow_id,
+                # One text for all of a status: a hundred thousand rows may be kept.
+                intern(status) if type(status) is str else "",
+                created[at] if created else parse_timestamp(created_at),
+                updated[at] if updated else parse_timestamp(updated_at),
+            )
 
     def hashes(self) -> tuple[list[int], list[int]]:
-        """Return a hash of every row's id, and one of what else the server sent, by which two rows are compared."""
-        rows = self._results
+        """Return a hash of every row's id, and one of all that the server sent, by which two rows are compared."""
         try:
-            prints = list(map(hash, map(_SENT, rows)))
-        except (KeyError, TypeError):
-            prints = [_fingerprint(row) for row in rows]
-        if [row for row in rows if "file_id" in row]:
-            prints = [
-                known if (file_id := row.get("file_id")) is None else hash((known, file_id))
-                for row, known in zip(rows, prints, strict=True)
-            ]
-        return [hash(row["id"]) for row in rows], prints
+            prints = list(map(hash, self._sent))
+        except TypeError:
+            prints = list(map(_fingerprint, self._sent))
+        return [hash(sent[_ID]) for sent in self._sent], prints
 
 
-def _fingerprint(row: dict[str, Any]) -> int:
+def _sent(results: list[Any]) -> list[tuple[Any, ...]]:
+    """Return what the server sent of every row, in the order of the columns; ``None`` for what is missing."""
     try:
-        return hash(_SENT(row))
+        return list(map(_SENT, results))
     except (KeyError, TypeError):
-        return hash(repr([row.get(field) for field in _FIELDS]))
+        # Servers may leave file_id out. What is no object has no id either, and is found by that.
+        rows = [row if type(row) is dict else {} for row in results]
+        return list(zip(*([row.get(field) for row in rows] for field in _COLUMNS), strict=True))
 
 
-def _have_ids(results: list[Any]) -> bool:
-    """Say whether all rows of a page are objects whose ids are longer than any null word, as a server's are."""
+def _moments(texts: list[Any]) -> Sequence[datetime | None]:
     try:
-        file_ids = [row["file_id"] for row in results if "file_id" in row and row["file_id"] is not None]
-        ids = [row["id"] for row in results] + file_ids
+        moments = list(map(_read_iso, texts))
+        # All are in UTC and none is a bare date, which is where parse_timestamp differs.
+        if {moment.tzinfo for moment in moments} == {UTC} and min(map(len, texts)) >= _SHORTEST_TIMESTAMP:
+            return moments
+    except (TypeError, ValueError):
+        pass
+    return [parse_timestamp(text) for text in texts]
+
+
+def _fingerprint(sent: tuple[Any, ...]) -> int:
+    try:
+        return hash(sent)
+    except TypeError:
+        return hash(repr(sent))
+
+
+def _have_ids(page: list[tuple[Any, ...]]) -> bool:
+    """Say whether all ids of a page are longer than any null word, as a server's are; a file id may be ``None``."""
+    ids = [sent[_ID] for sent in page] + [file_id for sent in page if (file_id := sent[_FILE_ID]) is not None]
+    try:
         text = "".join(ids).encode()
-    except (KeyError, TypeError, UnicodeEncodeError):
+    except (TypeError, UnicodeEncodeError):
         return False
     lengths = set(map(len, ids)) or {_LONGEST_ID}
     # What is left when every character of the pattern is taken out; a fifth of the time of matching each id.
@@ -292,109 +314,3 @@ class Page:
         if body.get("page") != number:
             raise AnyformatListingError(f"{where}: page: {shown(body.get('page'))} came instead")
         return cls(Rows(results, workflow_id), count, number, page_size, server_date)
-
-
-class ListingPass:
-    """
-    One reading of a workflow's pages from the first to the last, and whether it can be believed.
-
-    The server has no snapshots: rows come, go and move while its pages are read. Complete is a reading that showed at
-    least as many different ids as the smallest ``count`` any of its pages named; more is growth. Feed each page to
-    :meth:`add` and call :meth:`finish` after the last.
-
-    Ids and rows are kept as hashes, 150 bytes a row and not 1,000. Two ids with one hash (odds of one in 10 million at
-    a million rows) would look like a contradiction and be kept.
-    """
-
-    def __init__(self, workflow_id: str) -> None:
-        self.workflow_id = workflow_id
-        self._seen: dict[int, int] = {}
-        self._shown = array("q")
-        self._sorted = False
-        self._contradicted: set[int] = set()
-        self._contradicted_positions: list[int] = []
-        self._smallest: int | None = None
-        self._pages = 0
-        self._first_pages = 0
-
-    def __len__(self) -> int:
-        """Return how many different ids were seen."""
-        return len(self._seen) or len(self._shown)
-
-    def add(self, page: Page) -> Sequence[FileCollection]:
-        """
-        Take the next page.
-
-        :return: its rows whose ids were not seen before, each once.
-        :raises AnyformatListingError: the page shows that this reading cannot become complete or never ends.
-        """
-        self._pages += 1
-        if self._smallest is None or page.count < self._smallest:
-            self._smallest = page.count
-        if self._pages == 1:
-            self._first_pages = -(-page.count // page.page_size)
-        elif self._pages > 2 * self._first_pages + _SPARE_PAGES:
-            raise AnyformatListingError(
-                f"the listing of workflow {self.workflow_id} does not end: its first page promised {self._first_pages}"
-                f" pages, and page {page.page} still was not the last"
-            )
-        seen = self._seen
-        known_before, rows = len(seen), page.collections
-        if isinstance(rows, Rows):
-            keys, prints = rows.hashes()
-        else:
-            keys, prints = [hash(row.id) for row in rows], [hash(row) for row in rows]
-        known = list(map(seen.setdefault, keys, prints))
-        if len(seen) < known_before + len(keys):
-            rows = self._first_seen(rows, keys, set(islice(reversed(seen), len(seen) - known_before)))
-            self._contradicted.update(key for key, old, new in zip(keys, known, prints, strict=True) if old != new)
-        if len(seen) == known_before and known_before < self._smallest:
-            raise AnyformatListingError(
-                f"the listing of workflow {self.workflow_id} shows nothing new on page {page.page}, although only"
-                f" {known_before} of {self._smallest} collections were seen"
-            )
-        return rows
-
-    @staticmethod
-    def _first_seen(rows: Iterable[FileCollection], keys: Iterable[int], fresh: set[int]) -> list[FileCollection]:
-        """Return the first row of each of the ``fresh`` keys."""
-        first = []
-        for row, key in zip(rows, keys, strict=True):
-            if key in fresh:
-                fresh.remove(key)
-                first.append(row)
-        return first
-
-    def finish(self) -> None:
-        """
-        Call once, after the last page; only then ask what was shown and what is contradicted.
-
-        :raises AnyformatListingError: fewer different ids were seen than the smallest ``count`` of any page.
-        """
-        if self._smallest is None or len(self) < self._smallest:
-            raise AnyformatListingError(
-                f"the listing of workflow {self.workflow_id} is not complete: {len(self)} different collections were"
-                f" seen, and the server counted {self._smallest}"
-            )
-        if self._contradicted:
-            positions = enumerate(self._seen)
-            self._contradicted_positions = [position for position, key in positions if key in self._contradicted]
-        self._shown = array("q", self._seen)
-        self._seen = {}
-
-    def contradicted_positions(self) -> list[int]:
-        """Return which of the rows that :meth:`add` gave out, counted from 0, are contradicted."""
-        return self._contradicted_positions
-
-    def positions(self, collection_ids: Iterable[str]) -> dict[str, int]:
-        """Return where, counted from 0, :meth:`add` gave out each of these ids; call it before :meth:`shows`."""
-        wanted = {hash(each): each for each in collection_ids}
-        return {wanted[key]: position for position, key in enumerate(self._shown) if key in wanted}
-
-    def shows(self, collection_id: str) -> bool:
-        """Say whether this reading showed a collection of this id."""
-        if not self._sorted:
-            self._shown, self._sorted = array("q", sorted(self._shown)), True
-        key = hash(collection_id)
-        place = bisect_left(self._shown, key)
-        return place < len(self._shown) and self._shown[place] == key

@@ -7,7 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.api.models import ListingPass
+from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.exceptions import AnyformatListingError, AnyformatStoppedError
 from airflow_provider_anyformat.operators._deleting import PROGRESS_INTERVAL
 from airflow_provider_anyformat.retention.policy import CONTRADICTORY, DUE, RetentionPolicy, Selection

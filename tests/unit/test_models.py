@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from airflow_provider_anyformat.api.models import (
     NULL_WORDS,
     FileCollection,
-    ListingPass,
     Page,
     Rows,
     check_id,
@@ -166,10 +165,11 @@ odd = st.one_of(
     st.lists(st.just("Z"), max_size=20),
     st.dictionaries(st.text(max_size=2), st.integers(), max_size=2),
 )
+statuses = st.one_of(st.sampled_from(["processed", "error"]), odd)
 odd_rows = st.fixed_dictionaries(
     {"id": st.sampled_from([ID, "short", "another-id-of-ours"])},
-    optional=dict.fromkeys(("status", "name", "created_at", "updated_at", "more"), odd)
-    | {"file_id": st.sampled_from([None, "f-1", "file-of-some-length"])},
+    optional=dict.fromkeys(("name", "created_at", "updated_at", "more"), odd)
+    | {"status": statuses, "file_id": st.sampled_from([None, "f-1", "file-of-some-length"])},
 )
 
 
@@ -185,7 +185,10 @@ def test_columns_say_what_the_objects_say(results: list[dict[str, Any]]) -> None
     assert list(rows.moments("created_at")) == [each.created_at for each in objects]
     assert list(rows.moments("updated_at")) == [each.updated_at for each in objects]
     dated = [(each.id, "wf", each.status, each.created_at, each.updated_at) for each in objects]
-    assert list(rows.dated(range(len(results)))) == dated
+    # With what was read before, and without.
+    assert list(rows.dated(range(len(results)))) == list(Rows(results, "wf").dated(range(len(results)))) == dated
+    for statuses in (frozenset({"processed"}), frozenset({"processed", "error", "a"})):
+        assert rows.have_only(statuses) is all(each.status in statuses for each in objects)
     keys, prints = rows.hashes()
     assert keys == [hash(each.id) for each in objects]
     # A row has one fingerprint, whatever the others of its page are like.
@@ -262,93 +265,3 @@ def test_an_answer_that_is_no_page(changes: dict[str, Any], named: str) -> None:
 @pytest.mark.parametrize("page_size", [1, 1000])
 def test_the_bounds_of_a_page(page_size: int) -> None:
     assert Page.from_json(body(page_size=page_size, count=0, results=[]), "wf", 1).page_size == page_size
-
-
-def page(number: int, ids: list[str], count: int, page_size: int = 2, **changes: Any) -> Page:
-    results = [{"id": f"collection-{each}", "status": "processed", "name": "a"} | changes for each in ids]
-    return Page.from_json({"results": results, "count": count, "page": number, "page_size": page_size}, "wf", number)
-
-
-def read(*pages: Page) -> tuple[ListingPass, list[str]]:
-    reading, new = ListingPass("wf"), []
-    for each in pages:
-        new += [row.id.removeprefix("collection-") for row in reading.add(each)]
-    reading.finish()
-    return reading, new
-
-
-def test_a_complete_reading() -> None:
-    reading, new = read(page(1, ["a", "b"], 3), page(2, ["c"], 3))
-    assert new == ["a", "b", "c"]
-    assert len(reading) == 3
-    assert reading.contradicted_positions() == []
-    assert reading.positions(["collection-c", "collection-a", "collection-d"]) == {"collection-a": 0, "collection-c": 2}
-    assert reading.shows("collection-a")
-    assert reading.shows("collection-c")
-    assert not reading.shows("collection-d")
-
-
-def test_repeats_are_dropped_on_a_page_and_across_pages() -> None:
-    reading, new = read(page(1, ["a", "a"], 3), page(2, ["b", "a"], 3), page(3, ["b", "c"], 3))
-    assert new == ["a", "b", "c"]
-    assert reading.contradicted_positions() == []
-
-
-def test_repeats_are_dropped_from_pages_made_by_hand() -> None:
-    one, two = FileCollection("a", "wf", "processed"), FileCollection("a", "wf", "error")
-    reading = ListingPass("wf")
-    assert list(reading.add(Page((one, one), 1, 1, 2))) == [one]
-    assert list(reading.add(Page((one, two), 1, 2, 2))) == []
-    reading.finish()
-    assert reading.contradicted_positions() == [0]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"status": "error"},
-        {"name": "b"},
-        {"name": None},
-        {"name": ["b"]},
-        {"created_at": "2026-01-31T12:30:00Z"},
-        {"updated_at": "2026-01-31T12:30:00Z"},
-        {"file_id": "f"},
-    ],
-    ids=repr,
-)
-def test_contradictions(changes: dict[str, Any]) -> None:
-    reading, new = read(page(1, ["x", "a"], 3), page(2, ["b"], 3), page(3, ["a", "b"], 3, **changes), page(4, ["c"], 3))
-    assert new == ["x", "a", "b", "c"]
-    assert reading.contradicted_positions() == [1, 2]
-
-
-def test_growth_is_no_error_and_shrinking_is_none_either() -> None:
-    assert read(page(1, ["a", "b"], 3), page(2, ["c", "d"], 4))[1] == ["a", "b", "c", "d"]
-    assert read(page(1, ["a", "b"], 4), page(2, ["c"], 3))[1] == ["a", "b", "c"]
-    assert read(page(1, [], 0))[1] == []
-
-
-def test_a_reading_that_shows_too_few_is_not_complete() -> None:
-    with pytest.raises(AnyformatListingError, match=r"not complete: 2 .* counted 3") as caught:
-        read(page(1, ["a", "b"], 3))
-    assert caught.value.retryable
-    with pytest.raises(AnyformatListingError, match="not complete"):
-        ListingPass("wf").finish()
-
-
-def test_a_page_without_new_ids_before_the_end_spoils_the_reading() -> None:
-    with pytest.raises(AnyformatListingError, match="nothing new on page 2, although only 2 of 3"):
-        read(page(1, ["a", "b"], 3), page(2, ["a", "b"], 3))
-    with pytest.raises(AnyformatListingError, match="nothing new on page 1"):
-        read(page(1, [], 3))
-    # After the count was reached it is only late.
-    assert read(page(1, ["a", "b"], 2), page(2, ["a"], 2))[1] == ["a", "b"]
-
-
-def test_a_listing_that_never_ends_is_given_up() -> None:
-    reading = ListingPass("wf")
-    for number in range(1, 103):
-        reading.add(page(number, [f"{number}a", f"{number}b"], 2 * number))
-    with pytest.raises(AnyformatListingError, match=r"does not end: its first page promised 1 pages, and page 103"):
-        reading.add(page(103, ["x", "y"], 206))
-    assert len(reading) == 204

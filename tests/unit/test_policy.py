@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.api.models import FileCollection, ListingPass, Page, Rows
+from airflow_provider_anyformat.api.listing import ListingPass
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.retention.policy import (
     ANOMALIES,

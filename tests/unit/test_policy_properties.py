@@ -15,7 +15,8 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_anyformat.api.models import FileCollection, ListingPass, Page
+from airflow_provider_anyformat.api.listing import ListingPass
+from airflow_provider_anyformat.api.models import FileCollection, Page
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, decide
 
