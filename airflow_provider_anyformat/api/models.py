@@ -107,7 +107,8 @@ class FileCollection:
         :raises AnyformatListingError: ``row`` is no object, or an id in it is none.
         """
         if type(row) is not dict:
-            raise AnyformatListingError(f"results: {shown(row)} is no object with an id")
+            # Its content is not shown: names of documents are often personal data.
+            raise AnyformatListingError(f"results: a row is of type {type(row).__name__}, and no object with an id")
         collection_id, file_id = row.get("id"), row.get("file_id")
         if not is_id(collection_id):
             raise AnyformatListingError(f"results: the server sent the id {shown(collection_id)}, which is none")
@@ -306,7 +307,7 @@ class Page:
         results, count, page_size = body.get("results"), body.get("count"), body.get("page_size")
         where = f"page {number} of workflow {workflow_id} cannot be used"
         if not isinstance(results, list):
-            raise AnyformatListingError(f"{where}: results: {shown(results)} is no list")
+            raise AnyformatListingError(f"{where}: results: it is of type {type(results).__name__}, and no list")
         if type(count) is not int or count < 0:
             raise AnyformatListingError(f"{where}: count: {shown(count)} is no number of rows")
         if type(page_size) is not int or not 1 <= page_size <= 1000:

@@ -312,7 +312,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "plan_path": Parameter(_path, _FOLDER, required=True),
     "plan_digest": Parameter(_digest, "64 hexadecimal digits", required=True),
     "plan_ttl": Parameter(_duration, _DURATIONS, timedelta(days=3)),
-    # Airflow has nobody on record where an approval has a default answer, or was given without a login.
+    # Airflow has nobody on record where an approval has a default answer that counts when the time is over.
     "approved_by": Parameter(
         _person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody", null_is_left_out=True
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -41,6 +42,7 @@ class Terminal:
 
     def __init__(self) -> None:
         self.said = ""
+        self._seen: set[psutil.Process] = set()
         self._screen, slave = pty.openpty()
         self.process = subprocess.Popen(
             [sys.executable, "-c", AT_A_TERMINAL],
@@ -68,6 +70,7 @@ class Terminal:
     def family(self) -> list[psutil.Process]:
         """Give every process that it has started and that runs."""
         found: list[psutil.Process] = psutil.Process(self.process.pid).children(recursive=True)
+        self._seen.update(found)
         return found
 
     def press_ctrl_c(self) -> None:
@@ -75,7 +78,7 @@ class Terminal:
         os.write(self._screen, b"\x03")
 
     def end(self) -> None:
-        """End it, whatever state it is in."""
+        """End it, whatever state it is in, and what it should have ended."""
         if self.process.poll() is None:
             self.process.terminate()
             try:
@@ -84,6 +87,9 @@ class Terminal:
                 self.process.kill()
                 self.process.wait()
         os.close(self._screen)
+        for left in self._seen:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                left.kill()
 
 
 @pytest.fixture
