@@ -16,7 +16,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-system test-workers pictures lint format docs benchmarks ci pins clean env tools
+.PHONY: help demo airflow test test-system test-workers pictures lint format docs benchmarks ci release-check pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -70,6 +70,9 @@ benchmarks: env ## the provider beside what one would write instead, as ratios
 
 ci: ## all that a change must pass: every Airflow line, oldest dependencies, wheel, demo
 	@bash .ci/run
+
+release-check: tools ## build, look into and install the distribution on two Airflow lines; compare version, tag, changelog
+	@$(PYTHON) -m scripts.release_check $(TOOLS)
 
 pins: tools ## resolve constraints/ anew
 	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python scripts/pin.py $(TOOLS)/bin/uv

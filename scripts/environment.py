@@ -86,11 +86,27 @@ def _environment(pins: Path, python: Path) -> dict[str, str]:
     return variables
 
 
-def install(folder: Path, pins: Path, extra: str) -> None:
-    """Install the checkout, editable, with one of its extras; with uv, else with pip."""
+def create(folder: Path, python: str) -> None:
+    """
+    Make an empty virtual environment in place of whatever is there.
+
+    :raises EnvironmentFailedError: this Python makes none.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    if subprocess.run([python, "-m", "venv", str(folder)], check=False).returncode != 0:
+        raise EnvironmentFailedError(f"{python} could not make a virtual environment; is its venv module installed?")
+
+
+def install(folder: Path, pins: Path, *wanted: str) -> None:
+    """
+    Install what is wanted, in the pinned versions; with uv, else with pip.
+
+    :param wanted: as on pip's command line.
+    :raises EnvironmentFailedError: neither could.
+    """
     python = folder / "bin" / "python"
     variables = _environment(pins, python)
-    what = ["--editable", f"{ROOT}[{extra}]", "--constraint", str(pins)]
+    what = [*wanted, "--constraint", str(pins)]
     pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input"]
 
     without_pins = {name: value for name, value in variables.items() if not name.startswith("PIP_C")}
@@ -115,17 +131,25 @@ def make(folder: Path, pins: Path, extra: str) -> None:
     stamp, fingerprint = folder / ".made-from", _fingerprint(python, pins, extra)
     if not (stamp.is_file() and stamp.read_text() == fingerprint and (folder / "bin" / "python").exists()):
         print(f"making {folder.name}: Airflow {airflow}, {Path(python).name}", flush=True)
-        shutil.rmtree(folder, ignore_errors=True)
-        if subprocess.run([python, "-m", "venv", str(folder)], check=False).returncode != 0:
-            raise EnvironmentFailedError(
-                f"{python} could not make a virtual environment; is its venv module installed?"
-            )
-        install(folder, pins, extra)
+        create(folder, python)
+        install(folder, pins, "--editable", f"{ROOT}[{extra}]")
         stamp.write_text(fingerprint)
+    try:
+        check(folder, airflow)
+    except EnvironmentFailedError:
+        stamp.unlink(missing_ok=True)
+        raise
+
+
+def check(folder: Path, airflow: str) -> None:
+    """
+    See that an environment holds the Airflow that it is meant for.
+
+    :raises EnvironmentFailedError: it holds another, or none.
+    """
     ask = "from importlib.metadata import version; print(version('apache-airflow'))"
     asked = subprocess.run([str(folder / "bin" / "python"), "-c", ask], capture_output=True, text=True, check=False)
     if asked.stdout.strip() != airflow:
-        stamp.unlink(missing_ok=True)
         raise EnvironmentFailedError(f"{folder} holds Airflow {asked.stdout.strip() or 'none'}, not {airflow}")
 
 
