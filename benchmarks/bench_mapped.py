@@ -1,0 +1,104 @@
+"""
+One bulk task beside one mapped ``HttpOperator`` task a file, as a scheduler runs them: a process for each task.
+
+A whole Airflow of this machine (API server, scheduler with ``LocalExecutor``, DAG processor, SQLite) runs both DAGs
+against a server that answers after 50 ms. What is compared is the time from the start of the first task instance to the
+end of the last, by Airflow's own record, divided by the number of files. For one process and no scheduler see
+``bench_bulk.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scripts.local_airflow import LocalAirflow
+
+LATENCY = 0.05
+PARALLEL = 8
+# The default of max_deletions lets so many go.
+MAPPED, BULK = 40, 1000
+
+DAGS = """
+from datetime import datetime
+from airflow.providers.http.operators.http import HttpOperator
+from airflow.sdk import DAG
+from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
+
+ids = [f"{{n:08x}}-c011-4ec7-a000-{{n:012x}}" for n in range({bulk})]
+with DAG("mapped", schedule=None, start_date=datetime(2024, 1, 1)):
+    HttpOperator.partial(task_id="delete", method="DELETE").expand(
+        endpoint=[f"v2/files/{{each}}/" for each in ids[:{mapped}]]
+    )
+with DAG("bulk", schedule=None, start_date=datetime(2024, 1, 1)):
+    DeleteFileCollectionsOperator(task_id="delete", collection_ids=ids)
+"""
+
+
+def seconds_of_tasks(airflow: LocalAirflow, dag_id: str, tasks: int) -> float:
+    """Run a DAG, which has to succeed; return the seconds from its first task's start to its last one's end."""
+    run_id = airflow.trigger(dag_id)
+    state = airflow.wait_for_run(dag_id, run_id, 300)
+    found: list[dict[str, Any]] = airflow.ask("GET", f"dags/{dag_id}/dagRuns/{run_id}/taskInstances", limit=100)[
+        "task_instances"
+    ]
+    if state != "success" or len(found) != tasks:
+        raise RuntimeError(f"the run of {dag_id} ended as {state} with {len(found)} task instances")
+    ends = [datetime.fromisoformat(each["end_date"]) for each in found]
+    return (max(ends) - min(datetime.fromisoformat(each["start_date"]) for each in found)).total_seconds()
+
+
+def compare(folder: Path, url: str) -> tuple[float, float]:
+    """Return the seconds a file of the mapped tasks, and of the bulk task."""
+    # This file runs alone, and finds what lies in the folder beside it.
+    sys.path.append(str(Path(__file__).resolve().parent.parent))
+    from scripts.local_airflow import LocalAirflow
+    from scripts.processes import sigterm_unwinds
+
+    dags = folder / "benchmark.py"
+    dags.write_text(DAGS.format(mapped=MAPPED, bulk=BULK))
+    headers = {"Authorization": "Bearer af_benchmark"}
+    settings = {
+        "AIRFLOW__CORE__PARALLELISM": str(PARALLEL),
+        "AIRFLOW_CONN_ANYFORMAT_DEFAULT": json.dumps(
+            {"conn_type": "anyformat", "host": url, "password": "af_benchmark"}
+        ),
+        "AIRFLOW_CONN_HTTP_DEFAULT": json.dumps({"conn_type": "http", "host": url, "extra": headers}),
+    }
+    components = ("api-server", "scheduler", "dag-processor")
+    with (
+        sigterm_unwinds(),
+        LocalAirflow(folder / "airflow", [dags], components=components, settings=settings) as airflow,
+    ):
+        before = seconds_of_tasks(airflow, "bulk", 1)
+        mapped = seconds_of_tasks(airflow, "mapped", MAPPED)
+        after = seconds_of_tasks(airflow, "bulk", 1)
+    return mapped / MAPPED, (before + after) / 2 / BULK
+
+
+def main() -> bool:
+    """Print the table; return whether the goal was met."""
+    command = [sys.executable, str(Path(__file__).with_name("_server.py")), str(LATENCY)]
+    with (
+        tempfile.TemporaryDirectory(prefix="anyformat-benchmark-") as folder,
+        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+    ):
+        if server.stdin is None or server.stdout is None:
+            raise RuntimeError("the server has no pipes")
+        mapped, bulk = compare(Path(folder), f"http://127.0.0.1:{int(server.stdout.readline())}")
+        server.stdin.close()
+    title = f"LocalExecutor, a file; {MAPPED} mapped, {BULK} in bulk"
+    print(f"{title:44}{'mapped':>11}{'ours':>11}{'times':>8}  goal")
+    label = f"one task for all, {LATENCY * 1e3:.0f} ms a call"
+    print(f"{label:44}{mapped * 1e3:8.2f} ms{bulk * 1e3:8.2f} ms{mapped / bulk:8.1f}  at least 50", flush=True)
+    return mapped / bulk >= 50
+
+
+if __name__ == "__main__":
+    raise SystemExit(not main())
