@@ -76,8 +76,13 @@ class QuotaGate:
     *A new window* is expected to have what the last one had at most, until its first answer: a full start where windows
     are fixed, a single request where a bucket drips. Where nothing is known, and after a 429, one goes ahead.
 
-    *Without sensible headers* there is no pacing. A 429 stops everybody for its ``Retry-After``, else until the
-    window's end, else for a second. Beyond ``longest_wait`` nobody waits for it: each call fails before it is sent.
+    *Answers without them*, as errors may be, count against what was last seen, once for us and once for each of the
+    others. Where nothing was ever seen, they let the next one go: so a task that asks again for what is gone, and is
+    answered 404 throughout, goes on one by one and not blindly.
+
+    *Without sensible headers* on what succeeds there is no pacing. A 429 stops everybody for its ``Retry-After``, else
+    until the window's end, else for a second. Beyond ``longest_wait`` nobody waits for it: each call fails before it is
+    sent.
 
     All state is changed under one lock, and nobody sleeps while holding it.
 
@@ -96,6 +101,7 @@ class QuotaGate:
         self._begin = self._end = self._next_probe = -math.inf
         self._learnt = -math.inf
         self._answered = self._unseen = 0
+        self._missed = 0.0
         # What is carried on from window to window.
         self._expected = self._enough = 1.0
         self._length = math.inf
@@ -140,13 +146,15 @@ class QuotaGate:
                 self._refuse(now, read_retry_after(reply.headers))
             elif quota is not None and not late:
                 self._learn(now, sent, quota)
-            elif reply is not None and not late and math.isinf(self._length):
+            elif reply is not None and reply.status < 400 and not late and math.isinf(self._length):
                 self._lowest = self._end = math.inf
             else:
-                # This window may have been charged for it all the same.
+                # This window may have been charged for it all the same; and where the server is well, others go on.
+                well = reply is not None and quota is None and reply.status < 500
                 self._unseen += 1
+                self._missed += self._seen_others() if well else 0.0
                 self._learnt = now
-                if reply is None:
+                if reply is None or math.isinf(self._length):
                     self._next_probe = min(self._next_probe, now)
 
     def _wait(self, now: float) -> float:
@@ -162,7 +170,7 @@ class QuotaGate:
             return min(shut + self._jitter, _NAP)
         if now >= self._end:
             self._turn(now)
-        room = self._lowest - self._unseen
+        room = self._lowest - self._unseen - self._missed
         if room - (1 + 2 * self._seen_others()) * self._in_flight >= self._enough:
             return self._go(now)
         if not self._known and now >= self._next_probe:
@@ -174,8 +182,9 @@ class QuotaGate:
         return 0.0
 
     def _seen_others(self) -> float:
-        lost = self._highest - self._lowest + 1 - self._answered - self._in_flight
-        return max(self._others, lost / max(1, self._answered)) if self._known else self._others
+        seen = self._answered - self._unseen
+        lost = self._highest - self._lowest + 1 - seen - self._in_flight
+        return max(self._others, lost / max(1, seen)) if self._known else self._others
 
     def _turn(self, now: float) -> None:
         """Begin a window of which nothing is known yet."""
@@ -183,12 +192,16 @@ class QuotaGate:
             self._expected = self._highest
             self._others /= 4
             self._others = self._seen_others()
+        elif self._answered and not self._refused:
+            # Nothing was seen of the others, and they did not take too much.
+            self._others /= 4
         self._lowest = 1.0 if self._refused else self._expected
         # Refused before its first answer: this window was begun too early, and the next one may be, too.
         self._refused = self._refused and not self._known
         self._begin, self._end = self._end, now + self._length
         self._known = False
         self._answered = self._unseen = 0
+        self._missed = 0.0
         self._next_probe = now
 
     def _learn(self, now: float, sent: float, quota: Quota) -> None:
@@ -203,7 +216,7 @@ class QuotaGate:
             self._end, self._length = now + quota.reset, quota.reset
             self._learnt = now
         if newer:
-            self._unseen = 0
+            self._unseen, self._missed = 0, 0.0
         if quota.remaining < self._lowest:
             self._lowest, self._learnt = quota.remaining, now
         self._highest = max(self._highest, quota.remaining)

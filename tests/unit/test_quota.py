@@ -102,10 +102,47 @@ def test_the_first_request_goes_alone() -> None:
     assert permits(gate) == 100
 
 
-@pytest.mark.parametrize("status", [204, 404, 503])
-def test_pacing_starts_with_the_first_answer_that_has_the_headers(status: int) -> None:
+@pytest.mark.parametrize("status", [404, 422, 503])
+def test_an_error_without_the_headers_is_followed_by_a_single_request(status: int) -> None:
     gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(status=status))
+    for _ in range(20):
+        gate.leave(gate.enter(_blocked), answer(status=status))
+    entered = gate.enter(_blocked)
+    assert permits(gate) == 0
+    gate.leave(entered, answer(7, 60, 600))
+    assert one_by_one(gate) == 7
+
+
+def test_errors_without_the_headers_count_for_the_others_too() -> None:
+    alone, crowded = QuotaGate(0.0), QuotaGate(0.0)
+    for gate, step in ((alone, 1), (crowded, 4)):
+        remaining = 100 + 9 * step
+        for _ in range(10):
+            gate.leave(gate.enter(_blocked), answer(remaining, 1, 200))
+            remaining -= step
+        gate._others = 0.0
+    # Each has 100 left as far as it saw; of the crowd, four draw on it.
+    assert one_by_one(alone, reply=answer(status=404)) == 100
+    assert 100 // 5 <= one_by_one(crowded, reply=answer(status=404)) <= 100 // 3
+
+
+def test_others_that_are_not_seen_any_more_are_forgotten_from_window_to_window() -> None:
+    gate = QuotaGate(0.0)
+    for remaining in (100, 84):
+        gate.leave(gate.enter(_blocked), answer(remaining, 1, 100))
+    gone = answer(status=404)
+    went = [one_by_one(gate, reply=gone)]
+    for _ in range(3):
+        time.sleep(1.05)
+        went.append(one_by_one(gate, reply=gone))
+    assert went[0] < 15
+    assert went[1] < went[2] < went[3]
+    assert went[3] > 25
+
+
+def test_pacing_starts_with_the_first_answer_that_has_the_headers() -> None:
+    gate = QuotaGate(0.0)
+    gate.leave(gate.enter(_blocked), answer())
     first, second = gate.enter(_blocked), gate.enter(_blocked)
     gate.leave(first, answer(7, 60, 600))
     gate.leave(second, answer(6, 60, 600))
