@@ -29,6 +29,21 @@ with DAG(
             title="Batch size",
             description="How many collections one mapped task deletes.",
         ),
+        "legal_holds": Param(
+            [],
+            type="array",
+            items={"type": "string"},
+            title="Legal holds",
+            description="Ids of collections or files that are never deleted, a line each.",
+        ),
+        "quota_reserve": Param(
+            0.1,
+            type="number",
+            minimum=0,
+            maximum=0.9,
+            title="Quota reserve",
+            description="Share of the rate limit that is left to others; less only for a key that nobody else uses.",
+        ),
     },
     tags=["anyformat", "example"],
 ):
@@ -36,6 +51,7 @@ with DAG(
         task_id="due",
         workflow_id="{{ params.workflow_id }}",
         older_than=timedelta(days=90),
+        exclude_collection_ids="{{ params.legal_holds }}",
         max_deletions=100_000,
         batch_size="{{ params.batch_size }}",
         retries=2,
@@ -45,9 +61,10 @@ with DAG(
         # A pool bounds how many batches run at once; they share the key's rate limit and pace themselves by it.
         pool="default_pool",
         max_active_tis_per_dagrun=4,
+        quota_reserve="{{ params.quota_reserve }}",
         ledger_path="{{ var.value.anyformat_ledger_path }}",
         # Each batch deletes what the list named a while ago: somebody may have deleted one by hand since.
         ignore_if_missing=True,
+        # A batch whose worker dies is taken up again after this, and asks again for all of its ids.
         retries=2,
-        retry_delay=timedelta(minutes=5),
     ).expand(collection_ids=due.output)
