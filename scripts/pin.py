@@ -16,7 +16,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 LINES = {"3.3.2": ("3.11", "3.12", "3.13"), "3.1.8": ("3.11", "3.12"), "2.11.2": ("3.11", "3.12")}
-DOCS_AIRFLOW = "3.3.2"
+# The one whose environments the pages are built in, and Celery workers are tried in.
+FULL = "3.3.2"
 OLDEST_AIRFLOW, OLDEST_PYTHONS = "2.11.0", ("3.11", "3.12")
 
 
@@ -49,12 +50,11 @@ def main() -> None:
     extras = project["optional-dependencies"]
     direct = [*project["dependencies"], *extras["sandbox"]]
     everything = [*direct, *(name for name in extras["dev"] if not name.startswith(project["name"]))]
-    # The pages are built with one of the environments.
-    pages = {DOCS_AIRFLOW: [name for name in extras["docs"] if not name.startswith(project["name"])]}
+    more = [name for extra in ("docs", "workers") for name in extras[extra] if not name.startswith(project["name"])]
 
     files = {
         f"airflow-{airflow}.txt": for_all(
-            uv, pythons, [*everything, *pages.get(airflow, [])], [f"apache-airflow=={airflow}"]
+            uv, pythons, [*everything, *(more if airflow == FULL else ())], [f"apache-airflow=={airflow}"]
         )
         for airflow, pythons in LINES.items()
     }
