@@ -184,7 +184,8 @@ def test_the_table() -> None:
         "  kept: too_young          1",
         "  listed                  13",
         "  created_at from 2026-05-01 12:00 UTC to 2026-05-12 12:00 UTC",
-        "  first: " + ", ".join(f"due-{n:02}" for n in range(10)),
+        "  the first:",
+        *(f"    due-{n:02}" for n in range(10)),
         f"  digest {made.digest}",
     ]
 
