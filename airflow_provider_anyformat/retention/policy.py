@@ -244,7 +244,6 @@ class Selection:
         if self._codes.count(_DUE) < len(self.due):
             pairs = zip(self._due_at, self.due, strict=True)
             self.due = [candidate for position, candidate in pairs if self._codes[position] == _DUE]
-            self._due_at = array("Q", [position for position in self._due_at if self._codes[position] == _DUE])
 
     def decisions(self) -> list[Decision]:
         """Return what became of each row, in the order of :meth:`add`."""
