@@ -73,7 +73,6 @@ class Processes:
     def __init__(self, logs: Path) -> None:
         self._logs = logs
         self._running: dict[str, subprocess.Popen[bytes]] = {}
-        self._descendants: set[psutil.Process] = set()
 
     def start(self, name: str, command: Sequence[str | Path], environment: Mapping[str, str]) -> int:
         """Start a command; return its process id. What it prints is added to ``<name>.log``."""
@@ -87,10 +86,6 @@ class Processes:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
             )
-        return self._running[name].pid
-
-    def pid(self, name: str) -> int:
-        """Give the process id of a command that was started."""
         return self._running[name].pid
 
     def log(self, name: str) -> str:
@@ -136,7 +131,7 @@ class Processes:
         self._end([process], seconds)
 
     def stop_all(self, seconds: float = 15) -> None:
-        """End all of them, likewise; those started last come first where order matters to nobody."""
+        """End all of them at the same time, likewise."""
         processes = list(self._running.values())
         self._running.clear()
         self._end(processes, seconds)
