@@ -20,7 +20,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 IMPORT = """
 import sys, time
-import airflow.providers.common.compat.sdk as sdk
+import airflow_provider_anyformat._airflow as sdk
 sdk.BaseOperator, sdk.BaseHook, sdk.conf
 before = set(sys.modules)
 start = time.perf_counter()
@@ -75,7 +75,8 @@ def show_execute() -> None:
     """Print one ``execute`` beside one bare ``requests.delete``, and beside an operator that does no more than that."""
     with silence():
         import requests
-        from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
+
+        from airflow_provider_anyformat._airflow import BaseHook, BaseOperator
     from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 
     class Bare(BaseOperator):

@@ -11,9 +11,14 @@ import time
 from datetime import datetime, timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import DAG, Param, task
-
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
+
+try:
+    from airflow.sdk import DAG, Param, task
+except ImportError:  # Airflow 2.11
+    from airflow import DAG
+    from airflow.decorators import task
+    from airflow.models.param import Param
 
 CONN_ID = "anyformat_default"
 WAIT_SECONDS = 300

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.providers.common.compat.sdk import DAG, Param
-
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+
+try:
+    from airflow.sdk import DAG, Param
+except ImportError:  # Airflow 2.11
+    from airflow import DAG
+    from airflow.models.param import Param
 
 with DAG(
     "example_anyformat_plan_only",

@@ -9,9 +9,15 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG, AirflowOptionalProviderFeatureException, Param
+from airflow.exceptions import AirflowOptionalProviderFeatureException
 
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
+
+try:
+    from airflow.sdk import DAG, Param
+except ImportError:  # Airflow 2.11
+    from airflow import DAG
+    from airflow.models.param import Param
 
 try:
     from airflow.providers.standard.operators.hitl import ApprovalOperator

@@ -9,8 +9,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
-from airflow.providers.common.compat.sdk import AirflowNotFoundException, BaseHook, mask_secret
-
+from airflow_provider_anyformat._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_anyformat.api.address import check_api_key, check_base_url
 from airflow_provider_anyformat.api.client import AnyformatClient, DeleteOutcome
 from airflow_provider_anyformat.api.models import FileCollection, shown

@@ -197,6 +197,6 @@ def pusher_of(context: Mapping[str, Any]) -> Callable[[str, Any], None]:
 
 
 def _max_map_length() -> int:
-    from airflow.providers.common.compat.sdk import conf
+    from airflow_provider_anyformat._airflow import conf
 
     return int(conf.getint("core", "max_map_length", fallback=1024))

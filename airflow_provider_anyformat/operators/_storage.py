@@ -13,8 +13,7 @@ from airflow_provider_anyformat.retention.storage import Folder, LocalFolder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
-
+    from airflow_provider_anyformat._airflow import ObjectStoragePath
     from airflow_provider_anyformat.operators._deleting import Item
 
 
@@ -37,7 +36,7 @@ def open_folder(path: str, field: str) -> Folder:
             )
         return LocalFolder(unquote(url.path))
     # Only a task that stores something in an object store needs its file system.
-    from airflow.providers.common.compat.sdk import ObjectStoragePath
+    from airflow_provider_anyformat._airflow import ObjectStoragePath
 
     scheme = path.partition("://")[0]
     try:

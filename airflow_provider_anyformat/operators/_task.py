@@ -6,14 +6,13 @@ import logging
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import AirflowFailException
-
+from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from airflow.providers.common.compat.sdk import BaseOperator
+    from airflow_provider_anyformat._airflow import BaseOperator
 
 # A second SIGTERM is common: of the supervisor's group, then of the supervisor.
 _MORE_SIGNALS = 5

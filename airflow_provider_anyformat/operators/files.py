@@ -6,16 +6,14 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow.providers.common.compat.sdk import BaseOperator
-
+from airflow_provider_anyformat._airflow import BaseOperator
 from airflow_provider_anyformat.operators._parameters import LEFT_OUT, Unset, read_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
 
-    from airflow.providers.common.compat.sdk import Context
-
+    from airflow_provider_anyformat._airflow import Context
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
 

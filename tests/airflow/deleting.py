@@ -12,7 +12,7 @@ from tests.airflow.recording import AIRFLOW_3, TaskResult
 HEAD = """
     from __future__ import annotations
     from datetime import datetime, timedelta, timezone
-    from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
+    from airflow_provider_anyformat._airflow import DAG, BaseOperator, task
     from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 
     BEGIN = {"schedule": None, "start_date": datetime(2026, 1, 1, tzinfo=timezone.utc)}

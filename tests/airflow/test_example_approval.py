@@ -19,7 +19,7 @@ from tests.airflow.deleting import keep_api
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_anyformat_purge_approval.py"
 
 STAND_IN = """
-from airflow.providers.common.compat.sdk import BaseOperator
+from airflow_provider_anyformat._airflow import BaseOperator
 
 
 class ApprovalOperator(BaseOperator):
@@ -44,7 +44,7 @@ class ApprovalOperator(BaseOperator):
 def example(responder: dict[str, str] | None, *, native: bool) -> str:
     """Return the example with the stand-in."""
     text, number = re.subn(
-        r"^try:\n.*?^    ApprovalOperator = None\n",
+        r"^try:\n    from airflow\.providers.*?^    ApprovalOperator = None\n",
         lambda _: STAND_IN.format(responder=responder),
         EXAMPLE.read_text(),
         flags=re.DOTALL | re.MULTILINE,

@@ -10,12 +10,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).parents[2]
+from tests.airflow.documented import ROOT, blocks
+
 WORKFLOW = "11111111-2222-4333-8444-555555555555"
-
-
-def blocks(page: str) -> list[str]:
-    return re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
 
 
 def test_a_person_between_two_dags(dag_runner: Any, anyformat_sandbox: Any, tmp_path: Path, monkeypatch: Any) -> None:

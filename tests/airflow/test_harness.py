@@ -14,7 +14,7 @@ HEAD = """
     from __future__ import annotations
     from datetime import timedelta, datetime, timezone
     import logging, time, os
-    from airflow.providers.common.compat.sdk import DAG, BaseOperator, task
+    from airflow_provider_anyformat._airflow import DAG, BaseOperator, task
 
 """
 

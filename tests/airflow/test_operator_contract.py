@@ -11,8 +11,8 @@ import textwrap
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from airflow.providers.common.compat.sdk import DAG, AirflowFailException, BaseOperator
 
+from airflow_provider_anyformat._airflow import DAG, AirflowFailException, BaseOperator
 from airflow_provider_anyformat.operators import files
 from airflow_provider_anyformat.operators._parameters import LEFT_OUT, PARAMETERS
 from tests.airflow.recording import serialized

@@ -21,7 +21,7 @@ MOST_SECONDS = 4.0
 DAG = """
     from __future__ import annotations
     from datetime import timedelta, datetime, timezone
-    from airflow.providers.common.compat.sdk import DAG
+    from airflow_provider_anyformat._airflow import DAG
     from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 
     with DAG("purge_signals", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=timezone.utc)):

@@ -10,11 +10,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from tests.airflow.documented import README, blocks
 
 
 def test_every_dag_of_the_readme(dag_runner: Any, anyformat_sandbox: Any, tmp_path: Path) -> None:
-    sources = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+    sources = blocks("README.md")
     assert len(sources) == 2
     dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
     workflow_id = anyformat_sandbox.add_workflow("11111111-2222-4333-8444-555555555555")

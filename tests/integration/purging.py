@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatError
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatStoppedError
 from airflow_provider_anyformat.operators._storage import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator

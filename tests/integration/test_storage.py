@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from airflow.providers.common.compat.sdk import AirflowFailException
 
+from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.operators._storage import open_folder
 from tests.integration.purges import QUICK, FakeTaskInstance, Run, fill, ledger_of, purge, read_runs

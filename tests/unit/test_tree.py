@@ -17,9 +17,9 @@ from typing import Any
 
 import airflow
 import pytest
-from airflow.providers.common.compat.sdk import BaseHook, BaseOperator
 
 import airflow_provider_anyformat
+from airflow_provider_anyformat._airflow import BaseHook, BaseOperator
 from airflow_provider_anyformat.get_provider_info import get_provider_info
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -178,7 +178,7 @@ def test_importing_the_operators_costs_a_dag_file_next_to_nothing() -> None:
             python(
                 """
                 import json, sys
-                from airflow.providers.common.compat.sdk import BaseOperator
+                from airflow_provider_anyformat._airflow import BaseOperator
                 before = set(sys.modules)
                 import airflow_provider_anyformat.operators.files
                 print(json.dumps(sorted(set(sys.modules) - before)))
@@ -255,7 +255,7 @@ def parsed(tmp_path_factory: pytest.TempPathFactory) -> dict[Path, Any]:
     folder = tmp_path_factory.mktemp("parsed")
     (folder / "spy.py").write_text(textwrap.dedent(SPY))
     (folder / "reads.py").write_text(
-        "from airflow.providers.common.compat.sdk import DAG, BaseHook\n"
+        "from airflow_provider_anyformat._airflow import DAG, BaseHook\n"
         "try:\n    BaseHook.get_connection('some_conn')\nexcept Exception:\n    pass\n"
         "DAG('reads', schedule=None)\n"
     )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
-from airflow.providers.common.compat.sdk import DAG
-
+from airflow_provider_anyformat._airflow import DAG
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 
 with DAG("purge_in_one_task", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), catchup=False):
