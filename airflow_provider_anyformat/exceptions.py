@@ -78,7 +78,7 @@ class AnyformatPermissionError(AnyformatClientError):
 
 
 class AnyformatRateLimitError(AnyformatError):
-    """HTTP 429 to the end, or a wait that is longer than the connection's ``max_backoff``. Retryable."""
+    """HTTP 429 to the end, or one that asks to wait longer than the connection's ``max_backoff``. Retryable."""
 
     retryable = True
 

@@ -38,7 +38,7 @@ CONN_FIELDS = {
     ),
     "max_backoff": _number(
         "Longest wait (seconds)",
-        "The longest single wait; asked to wait longer, the call ends with an error that may be retried.",
+        "The longest wait after an error; asked to wait longer, the call ends with an error that may be retried.",
         120,
     ),
     "min_retention": _number(

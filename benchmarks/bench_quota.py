@@ -81,12 +81,10 @@ def sleep_until(moment: float) -> None:
 
 
 def paced(case: Case, url: str, key: str, ids: Sequence[str], start: Callable[[], float]) -> tuple[float, float]:
-    """Delete with the client and its gate; return when it began and when it ended."""
+    """Delete with the client and its rate limiter; return when it began and when it ended."""
     from airflow_provider_anyformat.api.client import AnyformatClient
-    from airflow_provider_anyformat.api.quota import QuotaGate
 
-    with AnyformatClient(key, url) as client, ThreadPoolExecutor(THREADS) as pool:
-        client.gate = QuotaGate(case.reserve, client.max_backoff)
+    with AnyformatClient(key, url).paced(case.reserve) as client, ThreadPoolExecutor(THREADS) as pool:
         began = start()
         list(pool.map(client.delete_file_collection, ids))
         return began, time.monotonic()

@@ -22,6 +22,8 @@ _LOOK, _NAP = 0.01, 0.1
 _PROBE = 1.0
 # How many others of our size draw on the key, for a start. Too high a guess only slows the last requests of a window.
 _OTHERS = 2.0
+# Seconds; a window that claims to last longer makes no sense, and is not paced.
+LONGEST_WINDOW = 600.0
 
 
 class Quota(NamedTuple):
@@ -32,16 +34,15 @@ class Quota(NamedTuple):
     limit: float
 
 
-def read_quota(headers: Mapping[str, str], longest_wait: float = math.inf) -> Quota | None:
+def read_quota(headers: Mapping[str, str]) -> Quota | None:
     """
     Read ``x-ratelimit-remaining``, ``-reset`` and ``-limit``.
 
-    :param longest_wait: seconds; a reset beyond it makes no sense. Default: none is too long.
     :return: ``None`` unless remaining and reset both are there and make sense.
     """
     remaining = _number(headers, "x-ratelimit-remaining")
     reset = _number(headers, "x-ratelimit-reset")
-    if remaining is None or reset is None or reset > longest_wait:
+    if remaining is None or reset is None or reset > LONGEST_WINDOW:
         return None
     # A reset of 0 is that of a server that rounds down: the window is not over yet.
     return Quota(remaining, max(1.0, reset), _number(headers, "x-ratelimit-limit") or 0.0)
@@ -53,7 +54,7 @@ def _number(headers: Mapping[str, str], name: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-class QuotaGate:
+class RateLimiter:
     """
     Lets a request go when the window has room for it, and makes the others wait.
 
@@ -80,14 +81,15 @@ class QuotaGate:
     others. Where nothing was ever seen, they let the next one go: so a task that asks again for what is gone, and is
     answered 404 throughout, goes on one by one and not blindly.
 
-    *Without sensible headers* on what succeeds there is no pacing. A 429 stops everybody for its ``Retry-After``, else
-    until the window's end, else for a second. Beyond ``longest_wait`` nobody waits for it: each call fails before it is
+    *Without sensible headers* on what succeeds there is no pacing. A 429 stops everyone for its ``Retry-After``, else
+    until the window's end, else for a second. Beyond ``longest_wait`` no call waits for it: each fails before it is
     sent.
 
     All state is changed under one lock, and nobody sleeps while holding it.
 
     :param reserve: share of each window that is left to the key's other users, 0 to 0.9. Default 0.1.
-    :param longest_wait: seconds, the longest single wait; a window that lasts longer is not paced. Default 120.
+    :param longest_wait: seconds, the longest wait after a 429. Default 120. Windows of up to ``LONGEST_WINDOW`` seconds
+        are paced whatever it is.
     """
 
     def __init__(self, reserve: float = 0.1, longest_wait: float = 120.0) -> None:
@@ -111,12 +113,12 @@ class QuotaGate:
         self._shut_until = -math.inf
         self._refused = False
 
-    def enter(self, sleep: Callable[[float], None]) -> float:
+    def acquire(self, sleep: Callable[[float], None]) -> float:
         """
         Wait until a request may be sent.
 
         :param sleep: sleeps for so many seconds; what it raises ends the wait.
-        :return: the moment at which the request may go, for :meth:`leave`.
+        :return: the moment at which the request may go, for :meth:`release`.
         :raises AnyformatRateLimitError: a 429 told to wait, and what is left of it is longer than ``longest_wait``.
         """
         while True:
@@ -128,18 +130,18 @@ class QuotaGate:
                     return now
             sleep(wait)
 
-    def leave(self, sent: float, reply: Reply | None) -> None:
+    def release(self, sent: float, reply: Reply | None) -> None:
         """
-        Learn from the answer. It has to follow on every :meth:`enter` that returned.
+        Learn from the answer. It has to follow on every :meth:`acquire` that returned.
 
-        :param sent: what :meth:`enter` returned.
+        :param sent: what :meth:`acquire` returned.
         :param reply: the answer; ``None`` if there was none.
         """
         with self._lock:
             now = time.monotonic()
             self._in_flight -= 1
             self._answered += 1
-            quota = None if reply is None else read_quota(reply.headers, self._longest_wait)
+            quota = None if reply is None else read_quota(reply.headers)
             # What was under way when a 429 came knows less than the 429.
             late = sent < self._shut_until or (quota is not None and sent + quota.reset - 1 < self._begin)
             if reply is not None and reply.status == 429:
@@ -226,8 +228,12 @@ class QuotaGate:
 
     def _refuse(self, now: float, retry_after: float | None) -> None:
         if retry_after is None:
-            retry_after = self._end - now if self._end - now <= self._longest_wait else 1.0
+            retry_after = min(self._end - now, self._longest_wait) if math.isfinite(self._end) else 1.0
         # A Retry-After of 0, too, is that of a server that rounds down.
         self._shut_until = max(self._shut_until, now + max(1.0, retry_after))
         self._end = self._shut_until + self._jitter
         self._refused = True
+
+
+# TODO: goes when the operators call client.paced().
+QuotaGate = RateLimiter

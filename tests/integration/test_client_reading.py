@@ -18,17 +18,22 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatListingError,
     AnyformatNotFoundError,
     AnyformatServerError,
+    AnyformatStoppedError,
 )
 from tests.integration.scripted import (
+    GATEWAY_404,
     KEY,
     NOT_FOUND,
+    OK,
     UNAVAILABLE,
     Conversation,
     ScriptedServer,
+    Step,
     envelope,
     hang_up,
     page,
     reply,
+    reset,
     row,
 )
 
@@ -316,6 +321,40 @@ def test_results_that_broke_off(server: ScriptedServer, client: AnyformatClient)
     server.script(hang_up(reply(200, b'{"a": 1}   ')[:-2]), reply(200, b'{"a": 1}'))
 
     assert client.get_results("w1", "c1") == b'{"a": 1}'
+
+
+GONE: dict[str, tuple[Step, bool | None]] = {
+    "200": (reply(200, {"parse": None}), False),
+    "200 and long": (reply(200, {"parse": "x" * 200_000}), False),
+    "412": (reply(412, envelope("PRECONDITION_FAILED")), False),
+    "422": (reply(422, envelope("EXTRACTION_FAILED")), False),
+    "404": (NOT_FOUND, True),
+    "404 of a gateway": (GATEWAY_404, None),
+    "401": (reply(401, envelope("AUTH_FAILED")), None),
+    "503": (UNAVAILABLE, None),
+    "301": (reply(301, b"", {"Location": "/elsewhere"}), None),
+    "204": (OK, None),
+    "no answer": (reset(), None),
+}
+
+
+@pytest.mark.parametrize("name", GONE)
+def test_only_anyformats_own_404_says_that_a_collection_is_gone(
+    server: ScriptedServer, client: AnyformatClient, name: str
+) -> None:
+    answer, gone = GONE[name]
+    server.script(answer)
+    assert client.is_gone("w1", "c1") is gone
+    assert set(server.targets) == {"/v2/workflows/w1/files/c1/results/"}
+
+
+def test_a_stopped_task_asks_and_waits_for_nothing(server: ScriptedServer, client: AnyformatClient) -> None:
+    client.check_stopped("reading")
+    client.stop()
+    for call in (lambda: client.check_stopped("reading"), lambda: client.is_gone("w1", "c1"), lambda: client.sleep(9)):
+        with pytest.raises(AnyformatStoppedError, match="told to stop"):
+            call()
+    assert server.requests == []
 
 
 @pytest.mark.parametrize(("status", "kind"), [(412, AnyformatClientError), (404, AnyformatNotFoundError)])

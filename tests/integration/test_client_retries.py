@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.api.client import AnyformatClient
-from airflow_provider_anyformat.api.quota import QuotaGate
 from airflow_provider_anyformat.exceptions import (
     AnyformatConnectionError,
     AnyformatError,
@@ -129,7 +128,7 @@ def test_retry_after_is_waited_for(
     ids=lambda text: text[:30],
 )
 @pytest.mark.parametrize(("status", "kind"), [(429, AnyformatRateLimitError), (503, AnyformatServerError)])
-@pytest.mark.parametrize("gate", [None, QuotaGate(0.1, 2.0)], ids=["alone", "paced"])
+@pytest.mark.parametrize("paced", [False, True], ids=["alone", "paced"])
 def test_a_wait_beyond_max_backoff_ends_the_call(
     server: ScriptedServer,
     client: AnyformatClient,
@@ -138,9 +137,10 @@ def test_a_wait_beyond_max_backoff_ends_the_call(
     seconds: str,
     status: int,
     kind: type[AnyformatError],
-    gate: QuotaGate | None,
+    paced: bool,
 ) -> None:
-    client.gate = None if gate is None else QuotaGate(0.1, 2.0)
+    if paced:
+        client.paced()
     server.script(reply(status, b"", {"Retry-After": header}))
 
     with pytest.raises(kind) as caught:
@@ -251,7 +251,7 @@ def test_tries_are_counted(server: ScriptedServer, make_client: Maker, tries: in
 
 
 def test_paced_a_429_costs_no_try(server: ScriptedServer, client: AnyformatClient, waits: list[float]) -> None:
-    client.gate, client.max_attempts = QuotaGate(0.0, 2.0), 2
+    client.paced(0.0).max_attempts = 2
     server.script(*[reply(429, b"", {"Retry-After": "0"})] * 6, UNAVAILABLE, reply(429, b"", {"Retry-After": "0"}), OK)
 
     outcome = client.delete_file_collection("a")
@@ -263,7 +263,7 @@ def test_paced_patience_ends(
     server: ScriptedServer, client: AnyformatClient, waits: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(AnyformatClient, "PATIENCE", 0.1)
-    client.gate, client.max_attempts = QuotaGate(0.0, 2.0), 1
+    client.paced(0.0).max_attempts = 1
     server.script(reply(429, b"", {"Retry-After": "0"}))
     begun = time.monotonic()
 

@@ -1,4 +1,4 @@
-"""Client and gate together against the sandbox's rate limit: what counts is what the server saw."""
+"""Client and rate limiter together against the sandbox's rate limit: what counts is what the server saw."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from typing import Any, Literal
 import pytest
 
 from airflow_provider_anyformat.api.client import AnyformatClient
-from airflow_provider_anyformat.api.quota import QuotaGate
 from airflow_provider_anyformat.exceptions import (
     AnyformatError,
     AnyformatNotFoundError,
@@ -26,9 +25,7 @@ pytestmark = pytest.mark.timeout(120)
 
 
 def paced(url: str, key: str, reserve: float = 0.0, **settings: Any) -> AnyformatClient:
-    client = AnyformatClient(key, url, **{"backoff": 0.01, **settings})
-    client.gate = QuotaGate(reserve, client.max_backoff)
-    return client
+    return AnyformatClient(key, url, **{"backoff": 0.01, **settings}).paced(reserve)
 
 
 def delete_all(client: AnyformatClient, ids: Sequence[str], threads: int = 16) -> list[AnyformatError]:
@@ -90,7 +87,15 @@ def test_one_task_never_meets_a_429(anchor: Literal["first", "clock"]) -> None:
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
 
-def test_without_a_gate_the_same_meets_many() -> None:
+def test_a_window_longer_than_max_backoff_is_paced_too() -> None:
+    with Sandbox(rate_limit=30, window=3) as sandbox:
+        ids = sandbox.fill(sandbox.add_workflow(), 70)
+        with paced(sandbox.url, sandbox.key, max_backoff=1.0) as client:
+            assert delete_all(client, ids) == []
+        assert statuses(sandbox) == {204: 70}
+
+
+def test_without_pacing_the_same_meets_many() -> None:
     with Sandbox(rate_limit=30, window=1) as sandbox:
         ids = sandbox.fill(sandbox.add_workflow(), 60)
         with AnyformatClient(sandbox.key, sandbox.url) as client:
@@ -193,7 +198,7 @@ def test_a_stop_ends_every_wait(close: Callable[[Sandbox], None]) -> None:
         errors: list[AnyformatError] = []
         thread = threading.Thread(target=lambda: errors.extend(delete_all(client, ids)))
         thread.start()
-        # Shorter than the second after which the gate no longer waits for its first answer.
+        # Shorter than the second after which the limiter no longer waits for its first answer.
         time.sleep(0.5)
         client.stop(grace=0.2)
         at_stop = len(sandbox.requests)

@@ -1,4 +1,4 @@
-"""The gate alone: scripted answers, and threads against a limit that is kept in memory, on the real clock."""
+"""The rate limiter alone: scripted answers, and threads against a limit that is kept in memory, on the real clock."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 
 import pytest
 
-from airflow_provider_anyformat.api.quota import Quota, QuotaGate, read_quota
+from airflow_provider_anyformat.api.quota import Quota, RateLimiter, read_quota
 from airflow_provider_anyformat.api.replies import Reply
 from airflow_provider_anyformat.exceptions import AnyformatRateLimitError
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class BlockedError(Exception):
-    """The gate wanted to sleep."""
+    """The limiter wanted to sleep."""
 
 
 def _blocked(_: float) -> None:
@@ -35,21 +35,21 @@ def refusal(retry_after: str | None) -> Reply:
     return Reply(429, {} if retry_after is None else {"Retry-After": retry_after})
 
 
-def permits(gate: QuotaGate, most: int = 100) -> int:
+def permits(limiter: RateLimiter, most: int = 100) -> int:
     """Count the requests that may be in flight at once, without a wait."""
     entered: list[float] = []
     with suppress(BlockedError):
         while len(entered) < most:
-            entered.append(gate.enter(_blocked))
+            entered.append(limiter.acquire(_blocked))
     return len(entered)
 
 
-def one_by_one(gate: QuotaGate, most: int = 100, reply: Reply | None = None) -> int:
+def one_by_one(limiter: RateLimiter, most: int = 100, reply: Reply | None = None) -> int:
     """Count the requests that may go one after the other, without a wait; no answer tells of the limit."""
     count = 0
     with suppress(BlockedError):
         while count < most:
-            gate.leave(gate.enter(_blocked), reply)
+            limiter.release(limiter.acquire(_blocked), reply)
             count += 1
     return count
 
@@ -61,7 +61,7 @@ def one_by_one(gate: QuotaGate, most: int = 100, reply: Reply | None = None) -> 
         pytest.param({"remaining": "59", "reset": "4"}, Quota(59, 4, 0), id="no-limit"),
         pytest.param({"remaining": "59", "reset": "4", "limit": "60, 60;w=4"}, Quota(59, 4, 0), id="odd-limit"),
         pytest.param({"remaining": " 5 ", "reset": "3.5"}, Quota(5, 3.5, 0), id="blanks-and-fractions"),
-        pytest.param({"remaining": "0", "reset": "120"}, Quota(0, 120, 0), id="just-within-bound"),
+        pytest.param({"remaining": "0", "reset": "600"}, Quota(0, 600, 0), id="just-within-bound"),
         pytest.param({"remaining": "0", "reset": "0"}, Quota(0, 1, 0), id="reset-rounded-down"),
         pytest.param({}, None, id="none"),
         pytest.param({"reset": "4"}, None, id="no-remaining"),
@@ -76,93 +76,89 @@ def one_by_one(gate: QuotaGate, most: int = 100, reply: Reply | None = None) -> 
         pytest.param({"remaining": "1e3", "reset": "4"}, None, id="exponent"),
         pytest.param({"remaining": "\u0663", "reset": "4"}, None, id="other-digits"),
         pytest.param({"remaining": "5, 5", "reset": "4"}, None, id="sent-twice"),
-        pytest.param({"remaining": "5", "reset": "120.1"}, None, id="beyond-bound"),
+        pytest.param({"remaining": "5", "reset": "600.1"}, None, id="beyond-bound"),
         pytest.param({"remaining": "5", "reset": "1764000000"}, None, id="epoch"),
     ],
 )
 def test_read_quota(headers: dict[str, str], expected: Quota | None) -> None:
     sent = {f"x-ratelimit-{name}": value for name, value in headers.items()}
-    assert read_quota(sent, 120.0) == expected
+    assert read_quota(sent) == expected
 
     # Whatever makes no sense leaves the requests alone; whatever does, counts.
-    gate = QuotaGate(0.0, 120.0)
-    gate.leave(gate.enter(_blocked), Reply(204, sent))
-    assert one_by_one(gate) == (100 if expected is None else expected.remaining)
-
-
-def test_read_quota_without_a_bound() -> None:
-    assert read_quota({"x-ratelimit-remaining": "5", "x-ratelimit-reset": "86400"}) == Quota(5, 86400, 0)
+    limiter = RateLimiter(0.0, 2.0)
+    limiter.release(limiter.acquire(_blocked), Reply(204, sent))
+    assert one_by_one(limiter) == (100 if expected is None else expected.remaining)
 
 
 def test_the_first_request_goes_alone() -> None:
-    gate = QuotaGate()
-    entered = gate.enter(_blocked)
-    assert permits(gate) == 0
-    gate.leave(entered, answer())
-    assert permits(gate) == 100
+    limiter = RateLimiter()
+    entered = limiter.acquire(_blocked)
+    assert permits(limiter) == 0
+    limiter.release(entered, answer())
+    assert permits(limiter) == 100
 
 
 @pytest.mark.parametrize("status", [404, 422, 503])
 def test_an_error_without_the_headers_is_followed_by_a_single_request(status: int) -> None:
-    gate = QuotaGate(0.0)
+    limiter = RateLimiter(0.0)
     for _ in range(20):
-        gate.leave(gate.enter(_blocked), answer(status=status))
-    entered = gate.enter(_blocked)
-    assert permits(gate) == 0
-    gate.leave(entered, answer(7, 60, 600))
-    assert one_by_one(gate) == 7
+        limiter.release(limiter.acquire(_blocked), answer(status=status))
+    entered = limiter.acquire(_blocked)
+    assert permits(limiter) == 0
+    limiter.release(entered, answer(7, 60, 600))
+    assert one_by_one(limiter) == 7
 
 
 def test_errors_without_the_headers_count_for_the_others_too() -> None:
-    alone, crowded = QuotaGate(0.0), QuotaGate(0.0)
-    for gate, step in ((alone, 1), (crowded, 4)):
+    alone, crowded = RateLimiter(0.0), RateLimiter(0.0)
+    for limiter, step in ((alone, 1), (crowded, 4)):
         remaining = 100 + 9 * step
         for _ in range(10):
-            gate.leave(gate.enter(_blocked), answer(remaining, 1, 200))
+            limiter.release(limiter.acquire(_blocked), answer(remaining, 1, 200))
             remaining -= step
-        gate._others = 0.0
+        limiter._others = 0.0
     # Each has 100 left as far as it saw; of the crowd, four draw on it.
     assert one_by_one(alone, reply=answer(status=404)) == 100
     assert 100 // 5 <= one_by_one(crowded, reply=answer(status=404)) <= 100 // 3
 
 
 def test_others_that_are_not_seen_any_more_are_forgotten_from_window_to_window() -> None:
-    gate = QuotaGate(0.0)
+    limiter = RateLimiter(0.0)
     for remaining in (100, 84):
-        gate.leave(gate.enter(_blocked), answer(remaining, 1, 100))
+        limiter.release(limiter.acquire(_blocked), answer(remaining, 1, 100))
     gone = answer(status=404)
-    went = [one_by_one(gate, reply=gone)]
+    went = [one_by_one(limiter, reply=gone)]
     for _ in range(3):
         time.sleep(1.05)
-        went.append(one_by_one(gate, reply=gone))
+        went.append(one_by_one(limiter, reply=gone))
     assert went[0] < 15
     assert went[1] < went[2] < went[3]
     assert went[3] > 25
 
 
 def test_pacing_starts_with_the_first_answer_that_has_the_headers() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer())
-    first, second = gate.enter(_blocked), gate.enter(_blocked)
-    gate.leave(first, answer(7, 60, 600))
-    gate.leave(second, answer(6, 60, 600))
-    assert one_by_one(gate) == 6
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer())
+    first, second = limiter.acquire(_blocked), limiter.acquire(_blocked)
+    limiter.release(first, answer(7, 60, 600))
+    limiter.release(second, answer(6, 60, 600))
+    assert one_by_one(limiter) == 6
 
 
 def test_a_first_request_that_gets_no_answer_is_followed_by_another_single_one() -> None:
-    gate = QuotaGate()
-    gate.leave(gate.enter(_blocked), None)
-    assert permits(gate) == 1
+    limiter = RateLimiter()
+    limiter.release(limiter.acquire(_blocked), None)
+    assert permits(limiter) == 1
 
 
 def test_a_first_request_that_hangs_does_not_hold_up_the_task() -> None:
-    gate = QuotaGate()
-    hanging = gate.enter(_blocked)
+    limiter = RateLimiter()
+    hanging = limiter.acquire(_blocked)
     started = time.monotonic()
-    gate.leave(gate.enter(time.sleep), answer(50, 60, 100))
+    limiter.release(limiter.acquire(time.sleep), answer(50, 60, 100))
     assert 0.9 < time.monotonic() - started < 10
-    gate.leave(hanging, answer(49, 60, 100))
-    assert one_by_one(gate) == 39
+    limiter.release(hanging, answer(49, 60, 100))
+    assert one_by_one(limiter) == 39
 
 
 @pytest.mark.parametrize(
@@ -178,43 +174,43 @@ def test_a_first_request_that_hangs_does_not_hold_up_the_task() -> None:
     ],
 )
 def test_the_reserve_stays(reserve: float, limit: int | None, remaining: int, expected: int) -> None:
-    gate = QuotaGate(reserve)
-    gate.leave(gate.enter(_blocked), answer(remaining, 60, limit))
-    assert one_by_one(gate) == expected
+    limiter = RateLimiter(reserve)
+    limiter.release(limiter.acquire(_blocked), answer(remaining, 60, limit))
+    assert one_by_one(limiter) == expected
 
 
 @pytest.mark.parametrize("order", [(9, 8, 7), (7, 8, 9), (8, 7, 9), (9, 7, 8)])
 def test_the_lowest_remaining_counts_in_whatever_order_answers_come(order: tuple[int, ...]) -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(60, 60, 60))
-    entered = [gate.enter(_blocked) for _ in order]
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(60, 60, 60))
+    entered = [limiter.acquire(_blocked) for _ in order]
     for moment, remaining in zip(entered, order, strict=True):
-        gate.leave(moment, answer(remaining, 60, 60))
-    assert one_by_one(gate) == 7
+        limiter.release(moment, answer(remaining, 60, 60))
+    assert one_by_one(limiter) == 7
 
 
 def test_requests_in_flight_are_taken() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(10, 60, 60))
-    in_flight = permits(gate)
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(10, 60, 60))
+    in_flight = permits(limiter)
     assert 1 <= in_flight <= 10
     # The answers to nine others have not come, so one that says "one left" leaves nothing.
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(59, 60, 60))
-    entered = [gate.enter(_blocked) for _ in range(10)]
-    gate.leave(entered[0], answer(9, 60, 60))
-    assert permits(gate) == 0
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(59, 60, 60))
+    entered = [limiter.acquire(_blocked) for _ in range(10)]
+    limiter.release(entered[0], answer(9, 60, 60))
+    assert permits(limiter) == 0
     for moment in entered[1:]:
-        gate.leave(moment, answer(9, 60, 60))
-    assert permits(gate) >= 1
+        limiter.release(moment, answer(9, 60, 60))
+    assert permits(limiter) >= 1
 
 
 def test_fewer_go_at_once_where_others_draw_on_the_key() -> None:
-    alone, crowded = QuotaGate(0.0), QuotaGate(0.0)
-    for gate, step in ((alone, 1), (crowded, 8)):
+    alone, crowded = RateLimiter(0.0), RateLimiter(0.0)
+    for limiter, step in ((alone, 1), (crowded, 8)):
         remaining = 1000
         for _ in range(100):
-            gate.leave(gate.enter(_blocked), answer(remaining, 60, 1000))
+            limiter.release(limiter.acquire(_blocked), answer(remaining, 60, 1000))
             remaining -= step
     # Left are 901 and 208: without the others it would be as many at once.
     assert permits(alone) == 100
@@ -222,43 +218,43 @@ def test_fewer_go_at_once_where_others_draw_on_the_key() -> None:
 
 
 def test_the_windows_end_is_the_earliest_that_an_answer_gave() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(50, 3, 60))
-    first, second = gate.enter(_blocked), gate.enter(_blocked)
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(50, 3, 60))
+    first, second = limiter.acquire(_blocked), limiter.acquire(_blocked)
     started = time.monotonic()
-    gate.leave(first, answer(0, 1, 60))
+    limiter.release(first, answer(0, 1, 60))
     time.sleep(0.3)
-    gate.leave(second, answer(1, 2, 60))
-    gate.enter(time.sleep)
+    limiter.release(second, answer(1, 2, 60))
+    limiter.acquire(time.sleep)
     assert 0.99 < time.monotonic() - started < 2
 
 
 def test_a_late_answer_of_the_last_window_does_not_close_the_new_one() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(59, 1, 60))
-    late, other = gate.enter(_blocked), gate.enter(_blocked)
-    gate.leave(other, answer(0, 1, 60))
-    gate.leave(gate.enter(time.sleep), answer(9, 60, 60))
-    gate.leave(late, answer(1, 1, 60))
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(59, 1, 60))
+    late, other = limiter.acquire(_blocked), limiter.acquire(_blocked)
+    limiter.release(other, answer(0, 1, 60))
+    limiter.release(limiter.acquire(time.sleep), answer(9, 60, 60))
+    limiter.release(late, answer(1, 1, 60))
     # The late one may have been charged to either window.
-    assert one_by_one(gate) == 8
+    assert one_by_one(limiter) == 8
 
 
 def test_an_answer_of_a_later_window_opens_it() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(9, 2, 60))
-    entered = gate.enter(_blocked)
-    gate.leave(entered, answer(40, 60, 60))
-    assert one_by_one(gate) == 40
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(9, 2, 60))
+    entered = limiter.acquire(_blocked)
+    limiter.release(entered, answer(40, 60, 60))
+    assert one_by_one(limiter) == 40
 
 
 def test_a_new_window_starts_with_what_the_last_one_had() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(3, 1, 60))
-    gate.leave(gate.enter(_blocked), answer(0, 1, 60))
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(3, 1, 60))
+    limiter.release(limiter.acquire(_blocked), answer(0, 1, 60))
     # An error's answer has no headers: it tells nothing of the new window, but may have been charged to it.
-    gate.leave(gate.enter(time.sleep), answer(status=503))
-    assert one_by_one(gate, reply=answer(status=503)) == 2
+    limiter.release(limiter.acquire(time.sleep), answer(status=503))
+    assert one_by_one(limiter, reply=answer(status=503)) == 2
 
 
 @pytest.mark.parametrize(
@@ -274,68 +270,68 @@ def test_a_new_window_starts_with_what_the_last_one_had() -> None:
     ],
 )
 def test_after_a_429_everybody_waits_and_one_goes_ahead(text: str | None, known_end: int | None, least: float) -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer() if known_end is None else answer(50, known_end, 60))
-    refused, other = gate.enter(_blocked), gate.enter(_blocked)
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer() if known_end is None else answer(50, known_end, 60))
+    refused, other = limiter.acquire(_blocked), limiter.acquire(_blocked)
     started = time.monotonic()
-    gate.leave(refused, refusal(text))
+    limiter.release(refused, refusal(text))
     # It was under way and says that there is room: the 429 knows better.
-    gate.leave(other, answer(40, 60, 60))
-    assert permits(gate) == 0
-    entered = gate.enter(time.sleep)
+    limiter.release(other, answer(40, 60, 60))
+    assert permits(limiter) == 0
+    entered = limiter.acquire(time.sleep)
     assert least <= time.monotonic() - started < least + 5
-    assert permits(gate) == 0
-    gate.leave(entered, answer(30, 60, 60))
-    assert one_by_one(gate) == 30
+    assert permits(limiter) == 0
+    limiter.release(entered, answer(30, 60, 60))
+    assert one_by_one(limiter) == 30
 
 
 def test_after_a_429_without_headers_ever_all_go_again() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer())
-    gate.leave(gate.enter(_blocked), refusal("1"))
-    gate.leave(gate.enter(time.sleep), answer())
-    assert permits(gate) == 100
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer())
+    limiter.release(limiter.acquire(_blocked), refusal("1"))
+    limiter.release(limiter.acquire(time.sleep), answer())
+    assert permits(limiter) == 100
 
 
 def test_a_429_beyond_the_longest_wait_fails_the_others_at_once() -> None:
-    gate = QuotaGate(0.0, 120.0)
-    first, second = gate.enter(_blocked), None
-    gate.leave(first, answer())
-    second = gate.enter(_blocked)
-    gate.leave(second, refusal("86400"))
+    limiter = RateLimiter(0.0, 120.0)
+    first, second = limiter.acquire(_blocked), None
+    limiter.release(first, answer())
+    second = limiter.acquire(_blocked)
+    limiter.release(second, refusal("86400"))
     with pytest.raises(AnyformatRateLimitError, match=r"86400 seconds.*max_backoff \(120\)") as caught:
-        gate.enter(_blocked)
+        limiter.acquire(_blocked)
     assert caught.value.retryable
     assert caught.value.retry_after == pytest.approx(86400, abs=5)
 
 
 def test_a_429_of_just_the_longest_wait_is_waited_for() -> None:
-    gate = QuotaGate(0.0, 2.0)
-    gate.leave(gate.enter(_blocked), refusal("2"))
-    gate.enter(time.sleep)
+    limiter = RateLimiter(0.0, 2.0)
+    limiter.release(limiter.acquire(_blocked), refusal("2"))
+    limiter.acquire(time.sleep)
 
 
 def test_no_lock_is_held_while_sleeping() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(1, 60, 60))
-    entered = gate.enter(_blocked)
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(1, 60, 60))
+    entered = limiter.acquire(_blocked)
     slept = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 1:
-            gate.leave(entered, answer(0, 60, 60))
+            limiter.release(entered, answer(0, 60, 60))
         else:
             raise BlockedError
 
     with pytest.raises(BlockedError):
-        gate.enter(sleep)
+        limiter.acquire(sleep)
     assert all(0 < seconds <= 0.1 for seconds in slept)
 
 
 def test_what_sleep_raises_ends_the_wait_of_every_thread() -> None:
-    gate = QuotaGate(0.0)
-    gate.leave(gate.enter(_blocked), answer(0, 60, 60))
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(0, 60, 60))
     stopped = threading.Event()
 
     def sleep(seconds: float) -> None:
@@ -343,7 +339,7 @@ def test_what_sleep_raises_ends_the_wait_of_every_thread() -> None:
             raise BlockedError
 
     with ThreadPoolExecutor(16) as pool:
-        waits = [pool.submit(gate.enter, sleep) for _ in range(16)]
+        waits = [pool.submit(limiter.acquire, sleep) for _ in range(16)]
         time.sleep(0.3)
         assert not any(wait.done() for wait in waits)
         stopped.set()
@@ -411,26 +407,26 @@ class Limit:
         return self.limit - len(within) - 1, (within[0] if within else now) + self.window - now
 
 
-def work(limit: Limit, gates: list[QuotaGate], requests: int, threads: int) -> None:
-    """Send so many requests through each gate; a refused one is sent again."""
+def work(limit: Limit, limiters: list[RateLimiter], requests: int, threads: int) -> None:
+    """Send so many requests through each limiter; a refused one is sent again."""
 
-    def one(gate: QuotaGate) -> None:
+    def one(limiter: RateLimiter) -> None:
         while True:
-            entered = gate.enter(time.sleep)
+            entered = limiter.acquire(time.sleep)
             reply = limit()
-            gate.leave(entered, reply)
+            limiter.release(entered, reply)
             if reply.status != 429:
                 return
 
-    with ThreadPoolExecutor(threads * len(gates)) as pool:
-        list(pool.map(one, gates * requests))
+    with ThreadPoolExecutor(threads * len(limiters)) as pool:
+        list(pool.map(one, limiters * requests))
 
 
 @pytest.mark.parametrize("threads", [16, 64])
 @pytest.mark.parametrize("kind", ["first", "clock"])
 def test_a_fixed_window_is_used_up_and_never_overdrawn(kind: str, threads: int) -> None:
     limit = Limit(20, 1, kind)
-    work(limit, [QuotaGate(0.0)], 60, threads)
+    work(limit, [RateLimiter(0.0)], 60, threads)
     assert limit.refused == 0
     assert len(limit.taken) == 60
     # A run that begins in the middle of a window has one more; none between the first and the last is left half used.
@@ -438,7 +434,7 @@ def test_a_fixed_window_is_used_up_and_never_overdrawn(kind: str, threads: int) 
     assert len(limit.windows) <= 4
 
 
-def test_a_fixed_window_without_a_gate_is_overdrawn() -> None:
+def test_a_fixed_window_without_a_limiter_is_overdrawn() -> None:
     limit = Limit(20, 1, "first")
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: limit(), range(60)))
@@ -448,15 +444,15 @@ def test_a_fixed_window_without_a_gate_is_overdrawn() -> None:
 @pytest.mark.parametrize("latency", [0.0, 0.01, 0.1])
 def test_the_reserve_of_each_window_stays(latency: float) -> None:
     limit = Limit(40, 1, "clock", latency=latency)
-    work(limit, [QuotaGate(0.25)], 90, 8)
+    work(limit, [RateLimiter(0.25)], 90, 8)
     assert limit.refused == 0
     assert max(limit.windows.values()) <= 30
 
 
 @pytest.mark.parametrize("kind", ["first", "clock"])
-def test_several_gates_on_one_key_do_not_overdraw(kind: str) -> None:
+def test_several_limiters_on_one_key_do_not_overdraw(kind: str) -> None:
     limit = Limit(60, 1, kind, latency=0.005)
-    work(limit, [QuotaGate(0.1), QuotaGate(0.1), QuotaGate(0.1)], 60, 8)
+    work(limit, [RateLimiter(0.1), RateLimiter(0.1), RateLimiter(0.1)], 60, 8)
     assert len(limit.taken) == 180
     # The windows' shares are 54: at each one's end three may send their last one at once.
     assert limit.refused == 0
@@ -474,6 +470,6 @@ def test_several_gates_on_one_key_do_not_overdraw(kind: str) -> None:
 )
 def test_other_limits_are_only_slower(kind: str, rounded: Callable[[float], int], most: int) -> None:
     limit = Limit(20, 1, kind, rounded=rounded)
-    work(limit, [QuotaGate(0.0)], 60, 8)
+    work(limit, [RateLimiter(0.0)], 60, 8)
     assert len(limit.taken) == 60
     assert limit.refused <= most
