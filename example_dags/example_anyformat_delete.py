@@ -89,7 +89,7 @@ with DAG(
         """Take the results to where they are needed; here, to the log."""
         reply = call("GET", f"/v2/workflows/{workflow_id}/files/{collection_id}/results/")
         reply.raise_for_status()
-        print(f"loaded the results: fields {sorted(reply.json()['results'])}")
+        print(f"loaded the results: fields {sorted(reply.json()['extractions'][0]['fields'])}")
 
     workflow = "{{ params.workflow_id }}"
     collection = run_document(workflow, "{{ params.text }}")

@@ -45,19 +45,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     count, seconds = _number(int, 0), _number(float, 0)
     add = parser.add_argument
-    add("--port", type=_number(int, 0, 65535), default=8080, help="where to listen; 0 for any free port")
-    add("--key", type=_key, default="af_sandbox", help="the API key it takes")
+    add("--port", type=_number(int, 0, 65535), default=8765, help="where to listen; 0 for any free port")
+    add("--key", type=_key, default="af_sandbox", help="the API key that it accepts")
     add("--collections", type=count, default=0, metavar="N", help="processed collections in the workflow at the start")
-    add("--days", type=seconds, default=180, help="how old the first of them is; the others follow evenly until now")
+    add("--days", type=seconds, default=180, help="age of the oldest of them in days; the others follow evenly")
     add("--latency", type=seconds, default=0.0, metavar="SECONDS", help="what every answer takes at least")
     add(
-        "--processing-seconds", type=seconds, default=0.5, metavar="SECONDS", help="until a new collection is processed"
+        "--processing-seconds",
+        type=seconds,
+        default=0.5,
+        metavar="SECONDS",
+        help="from the start of a run until it is processed",
     )
     add("--rate-limit", type=count, default=600, metavar="N", help="requests a window; 0 for no limit")
-    add("--submission-limit", type=count, default=60, metavar="N", help="the same for run and upload")
+    add(
+        "--submission-limit",
+        type=count,
+        default=60,
+        metavar="N",
+        help="uploads and runs a window, which are counted apart; 0 for no limit",
+    )
     add("--window", type=_number(float, 0.1), default=60.0, metavar="SECONDS", help="length of a window")
     add("--page-size-cap", type=_number(int, 1), default=100, metavar="N", help="the largest page it gives")
-    add("--order", choices=("newest", "oldest", "shuffled"), default="newest", help="order of listings")
+    add("--order", choices=("newest", "oldest", "shuffled"), default="newest", help="order of listings in version 2")
     other = parser.add_argument_group("other readings of what anyformat does not publish")
     add = other.add_argument
     add(
@@ -65,15 +75,24 @@ def _parser() -> argparse.ArgumentParser:
         type=_number(int, 200, 511),
         default=404,
         metavar="STATUS",
-        help="of a repeated delete",
+        help="answer to a delete of what was deleted before",
     )
-    add("--submit-body", choices=("full", "id"), default="full", help="what run and upload answer")
+    add("--submit-body", choices=("full", "id"), default="full", help="what a run answers in version 2")
+    add(
+        "--failure-status",
+        type=int,
+        choices=(422, 412),
+        default=422,
+        help="answer in version 2 where results are asked for and there will never be any",
+    )
     add("--window-anchor", choices=("first", "clock"), default="first", help="when a window begins")
     add("--limit-per", choices=("key", "organisation"), default="key", help="who shares a limit")
-    add("--refusals-extend", action="store_true", help="a 429 starts the window anew")
-    add("--omit-rate-headers", action="store_true", help="no x-ratelimit headers")
-    add("--no-file-ids", dest="file_ids", action="store_false", help="rows without file_id")
-    add("--any-id", dest="uuid_ids", action="store_false", help="a delete takes ids that are no UUIDs")
+    # Without a default of their own: these are left out unless they are given.
+    switch: Any = {"default": argparse.SUPPRESS}
+    add("--refusals-extend", action="store_true", **switch, help="a 429 starts the window anew")
+    add("--omit-rate-headers", action="store_true", **switch, help="send no x-ratelimit headers")
+    add("--no-file-ids", dest="file_ids", action="store_false", **switch, help="show rows without file_id")
+    add("--any-id", dest="uuid_ids", action="store_false", **switch, help="a delete takes any id, not only UUIDs")
     return parser
 
 

@@ -81,7 +81,14 @@ def json_answer(status: int, content: Any) -> Answer:
     return Answer(status, [JSON, ("Content-Length", str(len(body)))], body)
 
 
-def envelope(status: int, message: str | None = None, *, error_code: str | None = None, detail: Any = None) -> Answer:
+def envelope(
+    status: int,
+    message: str | None = None,
+    *,
+    error_code: str | None = None,
+    detail: Any = None,
+    retryable: bool | None = None,
+) -> Answer:
     """
     Return anyformat's error envelope.
 
@@ -89,6 +96,7 @@ def envelope(status: int, message: str | None = None, *, error_code: str | None 
     :param message: default: what goes with the status.
     :param error_code: likewise.
     :param detail: default ``None``.
+    :param retryable: default: what goes with the status.
     """
     code, text = _ENVELOPES.get(status, ("INTERNAL_ERROR", "Something went wrong on the server."))
     return json_answer(
@@ -97,7 +105,7 @@ def envelope(status: int, message: str | None = None, *, error_code: str | None 
             "error": message or text,
             "detail": detail,
             "error_code": error_code or code,
-            "retryable": status == 429 or status >= 500,
+            "retryable": status == 429 or status >= 500 if retryable is None else retryable,
             "request_id": f"req_{uuid.uuid4().hex}",
         },
     )

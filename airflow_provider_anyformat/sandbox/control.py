@@ -7,13 +7,13 @@ It asks for no key: it is on loopback, and all data is made up.
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_type_hints
 
 from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from airflow_provider_anyformat.sandbox.faults import TRANSIENT, FaultBook
+from airflow_provider_anyformat.sandbox.faults import CHANGES, TRANSIENT, Fault, FaultBook
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.settings import RequestRecord
@@ -42,12 +42,18 @@ class Fill(BaseModel):
     step: float = 0.0
 
 
-class Faults(BaseModel):
-    """
-    Body of ``POST /_sandbox/faults``: with ``fraction`` as ``Sandbox.fail_rate``, else as ``Sandbox.fail_next``.
+class Fate(BaseModel):
+    """Body of ``POST /_sandbox/documents``: the parameters of ``Sandbox.fail_document``."""
 
-    The fields are those methods' parameters.
-    """
+    model_config = ConfigDict(extra="forbid")
+
+    name: str
+    status: Literal["error", "cancelled"] = "error"
+    detail: str = ""
+
+
+class _Plan(BaseModel):
+    """Which requests go wrong; what goes wrong are the fields of a fault."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -58,22 +64,25 @@ class Faults(BaseModel):
     seed: int = 0
     method: str | None = None
     path: str | None = None
-    status: int | None = None
-    headers: dict[str, str | None] | None = None
-    body: str | dict[str, Any] | list[Any] | None = None
-    html: bool | None = None
-    applied: bool | None = None
-    delay: float | None = None
-    error_code: str | None = None
-    size: int | None = None
 
 
-_PLAN = {"k", "kind", "fraction", "kinds", "seed", "method", "path"}
+if TYPE_CHECKING:
+    Faults = _Plan
+else:
+    _HINTS = get_type_hints(Fault)
+    Faults = create_model("Faults", __base__=_Plan, **{name: (_HINTS[name] | None, None) for name in CHANGES})
 
 
 def control_routes(state: State, faults: FaultBook) -> APIRouter:
     """Return the routes under ``/_sandbox/``."""
     router = APIRouter(prefix="/_sandbox")
+    router.include_router(_memory(state))
+    router.include_router(_misfortunes(state, faults))
+    return router
+
+
+def _memory(state: State) -> APIRouter:
+    router = APIRouter()
 
     @router.get("/state")
     async def show_state() -> dict[str, Any]:
@@ -82,7 +91,13 @@ def control_routes(state: State, faults: FaultBook) -> APIRouter:
                 {"id": one.id, "name": one.name, "count": one.count, "statuses": state.statuses(one.id)}
                 for one in list(state.workflows.values())
             ]
-            return {"workflows": workflows, "deleted": dict(state.deleted), "cancelled": sorted(state.cancelled)}
+            counts = {name: dict(getattr(state, name)) for name in ("submitted", "started", "deleted")}
+            return {
+                "workflows": workflows,
+                "created": list(state.created),
+                **counts,
+                "cancelled": sorted(state.cancelled),
+            }
 
     @router.post("/fill")
     async def fill(wish: Fill) -> dict[str, Any]:
@@ -99,9 +114,23 @@ def control_routes(state: State, faults: FaultBook) -> APIRouter:
         )
         return {"workflow_id": workflow_id, "ids": ids}
 
+    @router.get("/requests")
+    async def show_requests(method: Annotated[str | None, Query()] = None) -> list[dict[str, Any]]:
+        return [_shown(state, record) for record in list(state.log) if method in (None, record.method)]
+
+    @router.delete("/requests", status_code=204, response_model=None)
+    async def clear_requests() -> None:
+        state.log.clear()
+
+    return router
+
+
+def _misfortunes(state: State, faults: FaultBook) -> APIRouter:
+    router = APIRouter()
+
     @router.post("/faults", status_code=204, response_model=None)
     async def add_faults(wish: Faults) -> None:
-        changes = wish.model_dump(exclude=_PLAN)
+        changes = wish.model_dump(include=set(CHANGES), exclude_unset=True)
         try:
             if wish.fraction is None:
                 faults.next(wish.k, wish.kind, method=wish.method, path=wish.path, **changes)
@@ -114,14 +143,11 @@ def control_routes(state: State, faults: FaultBook) -> APIRouter:
     @router.delete("/faults", status_code=204, response_model=None)
     async def clear_faults() -> None:
         faults.clear()
+        state.fates.clear()
 
-    @router.get("/requests")
-    async def show_requests(method: Annotated[str | None, Query()] = None) -> list[dict[str, Any]]:
-        return [_shown(state, record) for record in list(state.log) if method in (None, record.method)]
-
-    @router.delete("/requests", status_code=204, response_model=None)
-    async def clear_requests() -> None:
-        state.log.clear()
+    @router.post("/documents", status_code=204, response_model=None)
+    async def fail_document(wish: Fate) -> None:
+        state.fates.append((wish.name, wish.status, wish.detail))
 
     return router
 

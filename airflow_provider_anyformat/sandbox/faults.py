@@ -6,13 +6,13 @@ import json
 import random
 import re
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.sandbox.answers import JSON, Answer, envelope, gateway_page, json_answer, phrase
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
 Body = str | bytes | dict[str, Any] | list[Any] | None
 
@@ -24,26 +24,40 @@ class Fault:
 
     :param kind: the name it is asked for and logged by.
     :param manner: how the answer is sent; ``plain`` is as an honest server does.
-    :param applied: whether the request is served in earnest first, so that a delete takes effect.
-    :param status: the status answered in place of the real one; ``None`` for the real one.
-    :param headers: set on the answer, in place of those of the same name.
-    :param body: the answer's body; ``None`` for what goes with the status.
-    :param html: whether the answer is a gateway's page, without ``X-API-Version``.
-    :param delay: seconds before the answer; where it is dripped, between two pieces.
-    :param error_code: the one in the envelope; ``None`` for what goes with the status.
-    :param size: bytes of the body of ``huge``.
+    :param applied: whether the request takes effect first; default: by the kind, ``False`` for ``status``.
+    :param status: answered in place of the real one: from 100 to 599; ``None`` for the real one.
+    :param headers: set on the answer, in place of those of the same name; a default, such as ``Retry-After`` on a
+        429, goes with ``None``.
+    :param body: text and bytes as they are, anything else as JSON; ``None`` for what goes with the status.
+    :param html: as from a gateway: a page, and no ``X-API-Version``.
+    :param delay: seconds before the answer; for the dripping kinds, between two bytes.
+    :param error_code: the one in the error envelope; ``None`` for what goes with the status.
+    :param size: bytes of the body of ``huge``, default 200 MB.
     """
 
     kind: str
     manner: str = "plain"
     applied: bool = False
     status: int | None = None
-    headers: tuple[tuple[str, str], ...] = ()
+    headers: dict[str, str | None] = field(default_factory=dict)
     body: Body = None
     html: bool = False
     delay: float = 0.0
     error_code: str | None = None
     size: int = 200_000_000
+
+    @property
+    def shown_headers(self) -> list[tuple[str, str]]:
+        """The headers that are set on the answer: those that go with the status, unless ``headers`` says otherwise."""
+        named: dict[str, str | None] = {}
+        if self.kind == "status" and self.status == 429:
+            named["Retry-After"] = "1"
+        elif self.kind == "redirect" or (self.kind == "status" and _leads_away(self.status)):
+            # A client that follows it asks for the list of workflows, gets 200, and nothing was deleted.
+            named["Location"] = "/v2/workflows/"
+        given = {name.lower() for name in self.headers}
+        named = {name: text for name, text in named.items() if name.lower() not in given} | self.headers
+        return [(name, text) for name, text in named.items() if text is not None]
 
     def written(self, status: int) -> Answer:
         """Return the answer that this fault puts in place of the real one."""
@@ -60,6 +74,10 @@ class Fault:
         return Answer(status, [content_type, ("Content-Length", str(len(body)))], body)
 
 
+def _leads_away(status: int | None) -> bool:
+    return status is not None and 300 <= status < 400 and status != 304
+
+
 def as_bytes(body: Body) -> bytes:
     """Return a body as bytes: text encoded, anything else but bytes as JSON."""
     if isinstance(body, bytes):
@@ -73,8 +91,7 @@ _BY_KIND = {
         Fault("status", status=503),
         Fault("html", status=502, html=True),
         Fault("gateway_404", status=404, html=True),
-        # A client that follows it asks for the list of workflows, gets 200, and nothing was deleted.
-        Fault("redirect", status=302, headers=(("Location", "/v2/workflows/"),)),
+        Fault("redirect", status=302),
         Fault("reset_before", "reset"),
         Fault("reset_after", "reset", applied=True),
         Fault("close_before", "close"),
@@ -90,6 +107,8 @@ _BY_KIND = {
     )
 }
 
+#: What can be changed of a kind.
+CHANGES = tuple(each.name for each in fields(Fault) if each.name not in ("kind", "manner"))
 #: Every kind by name.
 KINDS = tuple(_BY_KIND)
 #: Statuses that a client should try again after, for :meth:`FaultBook.rate`.
@@ -131,7 +150,7 @@ class FaultBook:
     def next(self, k: int, kind: str | int, *, method: str | None, path: str | None, **changes: Any) -> None:
         """Let the next ``k`` requests that match go wrong; these come before all others that were asked for later."""
         if k < 1:
-            raise ValueError(f"k: {k} is no number of requests; give 1 or more")
+            raise ValueError(f"k must be at least 1, not {k}")
         self._add(method, path, k, 1.0, (make_fault(kind, **changes),), 0)
 
     def rate(
@@ -146,9 +165,9 @@ class FaultBook:
     ) -> None:
         """Let a share of the requests that match go wrong until the book is cleared, in one of ``kinds`` by turns."""
         if not 0 < fraction <= 1:
-            raise ValueError(f"fraction: {fraction} is no share of the requests; give more than 0 and at most 1")
+            raise ValueError(f"fraction must be above 0 and at most 1, not {fraction}")
         if not kinds:
-            raise ValueError("kinds: it is empty; name at least one")
+            raise ValueError("kinds is empty; name at least one")
         self._add(method, path, None, fraction, tuple(make_fault(kind, **changes) for kind in kinds), seed)
 
     def _add(
@@ -193,47 +212,19 @@ class FaultBook:
         return None
 
 
-def make_fault(
-    kind: str | int,
-    *,
-    status: int | None = None,
-    headers: Mapping[str, str | None] | None = None,
-    body: Body = None,
-    html: bool | None = None,
-    applied: bool | None = None,
-    delay: float | None = None,
-    error_code: str | None = None,
-    size: int | None = None,
-) -> Fault:
+def make_fault(kind: str | int, **changes: Any) -> Fault:
     """
-    Return the fault of a kind, with what differs from its defaults; ``None`` leaves a default as it is.
+    Return the fault of a kind.
 
     :param kind: one of :data:`KINDS`, or a number, which is short for ``status`` with that status.
-    :raises ValueError: there is no such kind.
+    :param changes: what differs from the kind's defaults, by the fields of :class:`Fault`.
+    :raises ValueError: there is no such kind or field.
     """
-    name = "status" if isinstance(kind, int) else kind
-    if isinstance(kind, int) and status is None:
-        status = kind
-    if name not in _BY_KIND:
+    if isinstance(kind, int):
+        kind, changes = "status", {"status": kind, **changes}
+    if kind not in _BY_KIND:
         raise ValueError(f"kind: {kind!r} is not known; the kinds are {', '.join(KINDS)}, or a status as a number")
-    changes: dict[str, Any] = {
-        "status": status,
-        "body": body,
-        "html": html,
-        "applied": applied,
-        "delay": delay,
-        "error_code": error_code,
-        "size": size,
-    }
-    fault = replace(_BY_KIND[name], **{key: value for key, value in changes.items() if value is not None})
-    named = dict(fault.headers)
-    if fault.kind == "status":
-        if fault.status == 429:
-            named["Retry-After"] = "1"
-        elif 300 <= (fault.status or 0) < 400 and fault.status != 304:
-            named["Location"] = "/v2/workflows/"
-    for name, value in (headers or {}).items():
-        named = {kept: text for kept, text in named.items() if kept.lower() != name.lower()}
-        if value is not None:
-            named[name] = value
-    return replace(fault, headers=tuple(named.items()))
+    unknown = next((name for name in changes if name not in CHANGES), None)
+    if unknown is not None:
+        raise ValueError(f"{unknown}: a fault has no such field; give one of {', '.join(CHANGES)}")
+    return replace(_BY_KIND[kind], **changes)

@@ -1,34 +1,33 @@
-"""What every request passes on its way to a route: the log, the latency, faults, the key, the slash, the rate limit."""
+"""What every request passes first: the log, the latency and the faults."""
 
 from __future__ import annotations
 
 import time
-from email.utils import format_datetime
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.sandbox.answers import Answer, envelope
-from airflow_provider_anyformat.sandbox.limits import RateLimit
+from airflow_provider_anyformat.sandbox.access import stamp
+from airflow_provider_anyformat.sandbox.answers import Answer
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
 from airflow_provider_anyformat.sandbox.wire import Connections, Exchange
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from airflow_provider_anyformat.sandbox.faults import Fault, FaultBook
     from airflow_provider_anyformat.sandbox.state import State
 
 CONTROL = "/_sandbox/"
-_NOTED = frozenset({b"authorization", b"user-agent", b"cookie", b"content-type", b"accept", b"host"})
+_NOTED = frozenset(
+    {b"authorization", b"user-agent", b"cookie", b"content-type", b"accept", b"host", b"idempotency-key"}
+)
 
 
 class Gate:
     """
-    The ASGI application around the routes.
+    The ASGI application around all others.
 
-    :param app: the routes.
-    :param state: for the key, the log and the settings.
+    :param app: what serves a request in earnest.
+    :param state: for the log and the settings.
     :param faults: asked for each request.
     :param connections: for faults that no ASGI application can send.
     """
@@ -38,7 +37,6 @@ class Gate:
         self._state = state
         self._faults = faults
         self._connections = connections
-        self._limit = RateLimit(state.settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
@@ -54,7 +52,7 @@ class Gate:
         fault = self._faults.pick(record.method, record.path)
         noting = _noting(receive, record)
         if fault is None:
-            await self._serve(scope, noting, send, record)
+            await self._app(scope, noting, _telling(send, record))
         else:
             await self._spoil(fault, scope, noting, send, record)
 
@@ -63,55 +61,13 @@ class Gate:
         answer = Answer(204)
         if fault.applied:
             kept = _Keeper()
-            await self._serve(scope, receive, kept, record)
+            await self._app(scope, receive, kept)
             answer = kept.answer
         if fault.status is not None:
             answer = fault.written(fault.status)
-            answer.merge(self._stamp(ours=not fault.html))
-        answer.merge(fault.headers)
+            answer.merge(stamp(self._state, scope["path"], ours=not fault.html))
+        answer.merge(fault.shown_headers)
         await Exchange(scope, receive, send, self._connections, record).play(fault, answer)
-
-    async def _serve(self, scope: Scope, receive: Receive, send: Send, record: RequestRecord) -> None:
-        refusal, headers = self._refusal(scope, record)
-        if refusal is not None:
-            record.status = refusal.status
-            refusal.merge(self._stamp(headers))
-            await refusal.send(send)
-            return
-
-        async def stamped(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                record.status = message["status"]
-                extra = self._stamp(headers if message["status"] < 400 else ())
-                message["headers"] = [*message["headers"], *((n.lower().encode(), v.encode()) for n, v in extra)]
-            await send(message)
-
-        await self._app(scope, receive, stamped)
-
-    def _refusal(self, scope: Scope, record: RequestRecord) -> tuple[Answer | None, Iterable[tuple[str, str]]]:
-        """Return the answer that keeps a request from its route, if any, and the headers of the rate limit."""
-        path: str = scope["path"]
-        if not path.startswith("/v2/"):
-            return None, ()
-        scheme, _, key = record.headers.get("authorization", "").partition(" ")
-        key = key.strip()
-        if scheme.lower() != "bearer" or not key:
-            return envelope(403, "Authentication credentials were not provided."), ()
-        if not self._state.key_is_valid(key):
-            return envelope(401), ()
-        if not path.endswith("/"):
-            query = f"?{record.query}" if record.query else ""
-            return Answer(301, [("Location", f"{record.path}/{query}"), ("Content-Length", "0")]), ()
-        scope_missing = self._state.denied_scopes.get(record.method)
-        if scope_missing is not None:
-            message = f"The API key lacks the scope {scope_missing}."
-            return envelope(403, message, error_code="insufficient_api_key_scope"), ()
-        passes, headers = self._limit.take(key, record.method, path)
-        return (None if passes else envelope(429)), headers.items()
-
-    def _stamp(self, headers: Iterable[tuple[str, str]] = (), *, ours: bool = True) -> list[tuple[str, str]]:
-        date = format_datetime(self._state.now(), usegmt=True)
-        return [("Date", date), *([("X-API-Version", "2")] if ours else ()), *headers]
 
 
 class _Keeper:
@@ -140,6 +96,16 @@ def _record(scope: Scope) -> RequestRecord:
         time.time(),
         scope["client"][1] if scope["client"] else 0,
     )
+
+
+def _telling(send: Send, record: RequestRecord) -> Send:
+    async def telling(message: Message) -> None:
+        # Before the status goes out: a client may look as soon as it has it.
+        if message["type"] == "http.response.start":
+            record.status = message["status"]
+        await send(message)
+
+    return telling
 
 
 def _noting(receive: Receive, record: RequestRecord) -> Receive:

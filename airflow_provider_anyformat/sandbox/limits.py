@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.settings import Settings
 
-_SUBMISSION = ("/run/", "/files/")
+_SUBMISSION = ("/run/", "/files/", "/upload/")
 
 
 class _Window:

@@ -7,14 +7,16 @@ import re
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+from airflow_provider_anyformat.sandbox.access import Access
 from airflow_provider_anyformat.sandbox.app import create_app
-from airflow_provider_anyformat.sandbox.faults import KINDS, TRANSIENT, Body, FaultBook
+from airflow_provider_anyformat.sandbox.faults import KINDS, TRANSIENT, FaultBook
 from airflow_provider_anyformat.sandbox.gate import Gate
+from airflow_provider_anyformat.sandbox.rows import NOT_GIVEN, Moment, NotGiven
 from airflow_provider_anyformat.sandbox.runner import HOST, Runner
 from airflow_provider_anyformat.sandbox.settings import RequestRecord, Settings
-from airflow_provider_anyformat.sandbox.state import LEFT_OUT, Moment, State
+from airflow_provider_anyformat.sandbox.state import State
 from airflow_provider_anyformat.sandbox.wire import Connections
 
 if TYPE_CHECKING:
@@ -71,7 +73,8 @@ class Sandbox(Settings):
         """
         if self._runner is None:
             connections = Connections()
-            gate = Gate(create_app(self._state, self._faults), self._state, self._faults, connections)
+            app = Access(create_app(self._state, self._faults), self._state)
+            gate = Gate(app, self._state, self._faults, connections)
             self._runner = Runner(gate, connections, self.port)
             self.port = self._runner.port
         return self
@@ -123,8 +126,8 @@ class Sandbox(Settings):
         id: str | None = None,  # noqa: A002 - the API's name
         name: str | None = "document.pdf",
         status: str = "processed",
-        created_at: Moment = LEFT_OUT,
-        updated_at: Moment = LEFT_OUT,
+        created_at: Moment | NotGiven = NOT_GIVEN,
+        updated_at: Moment | NotGiven = NOT_GIVEN,
         file_id: str | None = None,
     ) -> str:
         """
@@ -176,14 +179,15 @@ class Sandbox(Settings):
         self,
         id: str,  # noqa: A002 - the API's name
         *,
-        status: str = LEFT_OUT,
-        name: str | None = LEFT_OUT,
-        created_at: Moment = LEFT_OUT,
-        updated_at: Moment = LEFT_OUT,
+        status: str | NotGiven = NOT_GIVEN,
+        name: str | NotGiven | None = NOT_GIVEN,
+        created_at: Moment | NotGiven = NOT_GIVEN,
+        updated_at: Moment | NotGiven = NOT_GIVEN,
     ) -> None:
         """Change what is given of a collection, and nothing else; ``KeyError`` where there is none."""
         fields = {"status": status, "name": name, "created_at": created_at, "updated_at": updated_at}
-        self._state.update(id, **{key: value for key, value in fields.items() if value is not LEFT_OUT})
+        given = {key: value for key, value in fields.items() if not isinstance(value, NotGiven)}
+        self._state.update(id, **given)
 
     def remove_collection(self, id: str) -> None:  # noqa: A002 - the API's name
         """Make a collection vanish as if another user had deleted it; :attr:`deleted` does not count it."""
@@ -203,6 +207,24 @@ class Sandbox(Settings):
     def __contains__(self, id: object) -> bool:  # noqa: A002 - the API's name
         """Say whether a collection is there."""
         return id in self._state.rows
+
+    @property
+    def created(self) -> list[str]:
+        """The ids of the collections that were made over the API, in order; what a test put there is left out."""
+        with self._state.lock:
+            return list(self._state.created)
+
+    @property
+    def submitted(self) -> dict[str, int]:
+        """How often a document of each name was stored, by the server's own count, whether or not it was run."""
+        with self._state.lock:
+            return dict(self._state.submitted)
+
+    @property
+    def started(self) -> dict[str, int]:
+        """How many runs of each collection began, by the server's own count; each of them would be billed."""
+        with self._state.lock:
+            return dict(self._state.started)
 
     @property
     def deleted(self) -> dict[str, int]:
@@ -271,14 +293,7 @@ class Sandbox(Settings):
         *,
         method: str | None = None,
         path: str | None = None,
-        status: int | None = None,
-        headers: Mapping[str, str | None] | None = None,
-        body: Body = None,
-        html: bool | None = None,
-        applied: bool | None = None,
-        delay: float | None = None,
-        error_code: str | None = None,
-        size: int | None = None,
+        **changes: Any,
     ) -> None:
         """
         Let the next ``k`` matching requests go wrong. What was asked for first comes first.
@@ -294,30 +309,11 @@ class Sandbox(Settings):
         :param kind: default ``status``, with 503.
         :param method: default: any.
         :param path: a regular expression that is searched in the path; default: any.
-        :param status: answered in place of the real one: from 100 to 599.
-        :param headers: set on the answer; a default, such as ``Retry-After`` on a 429, goes with ``None``.
-        :param body: text and bytes as they are, anything else as JSON; default: what goes with the status.
-        :param html: as from a gateway: a page, and no ``X-API-Version``.
-        :param applied: whether the request takes effect first; default: by the kind, ``False`` for ``status``.
-        :param delay: seconds before the answer, and for the dripping kinds between two bytes.
-        :param error_code: the one in the error envelope.
-        :param size: bytes of the body of ``huge``.
-        :raises ValueError: there is no such kind, or ``k`` is none.
+        :param changes: what differs from the kind's defaults, by the fields of
+            :class:`~airflow_provider_anyformat.sandbox.faults.Fault`: ``status``, ``headers``, ``body``, ``delay``, …
+        :raises ValueError: there is no such kind or field, or ``k`` is below 1.
         """
-        self._faults.next(
-            k,
-            kind,
-            method=method,
-            path=path,
-            status=status,
-            headers=headers,
-            body=body,
-            html=html,
-            applied=applied,
-            delay=delay,
-            error_code=error_code,
-            size=size,
-        )
+        self._faults.next(k, kind, method=method, path=path, **changes)
 
     def fail_rate(
         self,
@@ -327,8 +323,7 @@ class Sandbox(Settings):
         seed: int = 0,
         method: str | None = None,
         path: str | None = None,
-        delay: float | None = None,
-        size: int | None = None,
+        **changes: Any,
     ) -> None:
         """
         Let a share of the matching requests go wrong, each kind as often as any other, until :meth:`clear_faults`.
@@ -338,12 +333,22 @@ class Sandbox(Settings):
         :param seed: of the dice, default 0.
         :param method: default: any.
         :param path: a regular expression that is searched in the path; default: any.
-        :param delay: in place of the delay of each kind.
-        :param size: bytes of the body of ``huge``.
-        :raises ValueError: a kind or the fraction is none.
+        :param changes: as in :meth:`fail_next`, of each kind.
+        :raises ValueError: there is no such kind or field, or the fraction is not valid.
         """
-        self._faults.rate(fraction, kinds, seed=seed, method=method, path=path, delay=delay, size=size)
+        self._faults.rate(fraction, kinds, seed=seed, method=method, path=path, **changes)
+
+    def fail_document(self, name: str, status: Literal["error", "cancelled"] = "error", detail: str = "") -> None:
+        """
+        Let every run of a document that begins from now on end badly, until :meth:`clear_faults`.
+
+        :param name: the document's name as it was submitted, or a pattern such as ``scan-*.pdf``.
+        :param status: what the run ends as, default ``error``.
+        :param detail: the server's words about it; default: a sentence that goes with the status.
+        """
+        self._state.fates.append((name, status, detail))
 
     def clear_faults(self) -> None:
-        """Let all go well again."""
+        """Let all go well again, requests and documents."""
         self._faults.clear()
+        self._state.fates.clear()

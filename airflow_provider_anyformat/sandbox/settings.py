@@ -18,12 +18,12 @@ class RequestRecord:
     :param method: such as ``DELETE``.
     :param path: the path as it came over the wire, still percent-encoded, without the query.
     :param query: what followed the ``?``; empty where nothing did.
-    :param headers: those of ``authorization``, ``user-agent``, ``cookie``, ``content-type``, ``accept`` and ``host``
-        that came, by lower-case name.
+    :param headers: those of ``authorization``, ``user-agent``, ``cookie``, ``content-type``, ``accept``, ``host`` and
+        ``idempotency-key`` that came, by lower-case name.
     :param body_length: bytes of the request's body, as its ``Content-Length`` said or as were read.
     :param time: when it arrived, as ``time.time()``.
     :param client_port: the port it came from; requests of one connection share it.
-    :param status: what was answered; ``None`` before that, and for good where no readable status was sent.
+    :param status: what was answered; ``None`` before that, and where no readable status was ever sent.
     :param fault: name of the fault that was played; ``None`` where the request was served in earnest.
     """
 
@@ -45,15 +45,18 @@ class Settings:
 
     :param key: the API key it takes, default ``af_sandbox``. Set another one, and the old one is wrong from then on.
     :param latency: seconds that every answer takes at least, default 0.
-    :param processing_seconds: seconds until a collection that was run or uploaded is ``processed``, default 0.5; for
-        the first half of them it is ``pending``, then ``in_progress``.
+    :param processing_seconds: seconds until a run is over, default 0.5: for the first half of them it is ``queued``,
+        then ``in_progress``, and at the end ``processed``, or what ``fail_document()`` said.
     :param order: order of listings by ``created_at``: ``newest`` first (default), ``oldest`` first or ``shuffled``,
         which is no order but the same one for each page.
     :param page_size_cap: the largest page it gives, default 100; more is silently cut.
     :param file_ids: whether rows that were added without a ``file_id`` show one of their own; default ``True``.
     :param uuid_ids: whether a delete takes UUIDs only, anything else being a 422; default ``True``.
     :param second_delete_status: what a delete of an id that was deleted before is answered, default 404.
-    :param submit_body: what run and upload answer: the ``full`` row with ``workflow_id`` (default) or the bare ``id``.
+    :param submit_body: what a run in version 2 answers: the ``full`` row with ``workflow_id`` (default) or the bare
+        ``id``.
+    :param failure_status: what is answered where results are asked for and there will never be any: 422 with
+        ``EXTRACTION_FAILED`` or ``EXTRACTION_CANCELLED`` (default), or 412 with ``retryable: false``.
     :param rate_limit: requests a window, default 600; ``None`` for no limit and no headers.
     :param submission_limit: the same for run and upload, which are counted apart; default 60.
     :param window: seconds of a window, default 60.
@@ -63,11 +66,12 @@ class Settings:
     :param limit_per: whether each ``key`` has its own count (default) or the ``organisation`` one for all of them.
     :param omit_rate_headers: leave out ``x-ratelimit-*``; default ``False``.
     :param clock_offset: by how much the server's clock (``Date``, ``created_at``, ``updated_at``) is ahead; default
-        none.
+        0.
     :param mangle_page: gets the page's number and the answer as a ``dict`` and returns what is sent in its place;
         default ``None``.
-    :param on_request: functions that get the :class:`RequestRecord` of each request before it is served. They and
-        ``mangle_page`` run in the server's thread, may use the sandbox, and must return soon.
+    :param mangle_results: gets the results as a ``dict`` and returns what is sent in their place; default ``None``.
+    :param on_request: functions that get the :class:`RequestRecord` of each request before it is served. They,
+        ``mangle_page`` and ``mangle_results`` run in the server's thread, may use the sandbox, and must return soon.
     :param log_size: how many requests are remembered, default 100,000; the oldest are forgotten. Read once, when the
         sandbox is made.
     """
@@ -81,6 +85,7 @@ class Settings:
     uuid_ids: bool = True
     second_delete_status: int = 404
     submit_body: Literal["full", "id"] = "full"
+    failure_status: Literal[412, 422] = 422
     rate_limit: int | None = 600
     submission_limit: int | None = 60
     window: float = 60.0
@@ -90,5 +95,6 @@ class Settings:
     omit_rate_headers: bool = False
     clock_offset: timedelta = timedelta()
     mangle_page: Callable[[int, dict[str, Any]], Any] | None = None
+    mangle_results: Callable[[dict[str, Any]], Any] | None = None
     on_request: list[Callable[[RequestRecord], None]] = field(default_factory=list)
     log_size: int = 100_000

@@ -1,4 +1,4 @@
-"""What the sandbox knows: workflows, their collections, and what was deleted. All in memory, safe for threads."""
+"""What the sandbox knows, and what happened to it. All in memory, safe for threads."""
 
 from __future__ import annotations
 
@@ -6,103 +6,37 @@ import os
 import threading
 import time
 import uuid
-import zlib
 from collections import Counter, deque
 from datetime import UTC, datetime, timedelta
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from airflow_provider_anyformat.sandbox.documents import results
+from airflow_provider_anyformat.sandbox.rows import (
+    MICROSECOND,
+    NOT_GIVEN,
+    Moment,
+    NotGiven,
+    Row,
+    Run,
+    StoredFile,
+    Workflow,
+    iso,
+    stored,
+    to_micros,
+)
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from airflow_provider_anyformat.sandbox.answers import Answer
     from airflow_provider_anyformat.sandbox.settings import RequestRecord, Settings
 
-# A moment as the user may give it. Text is shown as it is: a test may want a timestamp that is none.
-Moment = datetime | str | None
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
-LEFT_OUT: Any = object()
-
-
-class Row:
-    """One file collection. A million of these are held, so moments are microseconds since 1970 wherever they can be."""
-
-    __slots__ = ("created", "file_id", "gone", "id", "name", "started", "status", "updated", "workflow")
-
-    def __init__(
-        self,
-        workflow: Workflow,
-        id: str,  # noqa: A002 - the field's name in the API
-        name: str | None,
-        status: str,
-        created: int | str | None,
-        updated: int | str | None,
-        file_id: str | None,
-        started: float | None = None,
-    ) -> None:
-        self.workflow = workflow
-        self.id = id
-        self.name = name
-        self.status = status
-        self.created = created
-        self.updated = updated
-        self.file_id = file_id
-        self.started = started
-        self.gone = False
-
-
-class Workflow:
-    """A workflow and its rows, which may hold some that are gone until the next listing."""
-
-    __slots__ = ("count", "created", "gaps", "id", "name", "rows", "sorted_by")
-
-    def __init__(self, id: str, name: str, created: int) -> None:  # noqa: A002 - the field's name in the API
-        self.id = id
-        self.name = name
-        self.created = created
-        self.rows: list[Row] = []
-        self.count = 0
-        self.gaps = False
-        self.sorted_by: str | None = None
-
-    def ordered(self, order: str) -> list[Row]:
-        """Return the live rows in ``order``; work is done only where something changed since the last call."""
-        if self.gaps:
-            self.rows = [row for row in self.rows if not row.gone]
-            self.gaps = False
-        if self.sorted_by != order:
-            if order == "shuffled":
-                self.rows.sort(key=lambda row: zlib.crc32(row.id.encode()))
-            else:
-                self.rows.sort(key=lambda row: _age_key(row.created), reverse=order == "newest")
-            self.sorted_by = order
-        return self.rows
-
-
-def _age_key(created: int | str | None) -> int:
-    if isinstance(created, int):
-        return created
-    try:
-        return to_micros(datetime.fromisoformat(created or ""))
-    except ValueError:
-        return 0
-
-
-def to_micros(moment: datetime) -> int:
-    """Return microseconds since 1970; a moment without a zone is UTC."""
-    aware = moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-    return (aware - _EPOCH) // _MICROSECOND
-
-
-def iso(moment: int | str | None) -> str | None:
-    """Return a moment as the API writes it."""
-    if isinstance(moment, int):
-        return (_EPOCH + moment * _MICROSECOND).isoformat().replace("+00:00", "Z")
-    return moment
-
-
-def _stored(moment: Moment) -> int | str | None:
-    return to_micros(moment) if isinstance(moment, datetime) else moment
+#: What the server says of a run that did not end well, unless a test gave other words.
+FAILURES: Mapping[str, str] = {
+    "error": "The extraction failed.",
+    "cancelled": "The extraction was cancelled.",
+}
 
 
 class State:
@@ -117,8 +51,15 @@ class State:
         self.lock = threading.RLock()
         self.workflows: dict[str, Workflow] = {}
         self.rows: dict[str, Row] = {}
+        self.uploads: dict[str, Row] = {}
+        self.runs: dict[str, Run] = {}
+        self.replays: dict[tuple[str, str], tuple[str, Answer]] = {}
+        self.created: list[str] = []
+        self.submitted: Counter[str] = Counter()
+        self.started: Counter[str] = Counter()
         self.deleted: Counter[str] = Counter()
         self.cancelled: set[str] = set()
+        self.fates: list[tuple[str, str, str]] = []
         self.log: deque[RequestRecord] = deque(maxlen=settings.log_size)
         self.extra_keys: set[str] = set()
         self.revoked_keys: set[str] = set()
@@ -132,9 +73,11 @@ class State:
         """Say whether ``key`` opens this server."""
         return key not in self.revoked_keys and (key == self.settings.key or key in self.extra_keys)
 
-    def add_workflow(self, workflow_id: str | None, name: str) -> str:
+    # --- what a test puts there ---
+
+    def add_workflow(self, workflow_id: str | None, name: str, fields: Sequence[str] = ("reference",)) -> str:
         """Add a workflow; return its id."""
-        workflow = Workflow(workflow_id or str(uuid.uuid4()), name, to_micros(self.now()))
+        workflow = Workflow(workflow_id or str(uuid.uuid4()), name, to_micros(self.now()), tuple(fields))
         with self.lock:
             if workflow.id in self.workflows:
                 raise ValueError(f"id: there is a workflow {workflow.id!r} already; give another id or none")
@@ -148,27 +91,21 @@ class State:
         collection_id: str | None = None,
         name: str | None = "document.pdf",
         status: str = "processed",
-        created_at: Moment = LEFT_OUT,
-        updated_at: Moment = LEFT_OUT,
+        created_at: Moment | NotGiven = NOT_GIVEN,
+        updated_at: Moment | NotGiven = NOT_GIVEN,
         file_id: str | None = None,
-        processing: bool = False,
+        files: tuple[StoredFile, ...] | None = None,
     ) -> Row:
-        """Add one collection. ``processing`` starts the clock that makes it ``processed`` after a while."""
-        created = to_micros(self.now()) if created_at is LEFT_OUT else _stored(created_at)
-        row = Row(
-            self.workflow(workflow_id),
-            collection_id or str(uuid.uuid4()),
-            name,
-            status,
-            created,
-            created if updated_at is LEFT_OUT else _stored(updated_at),
-            file_id,
-            time.monotonic() if processing else None,
-        )
+        """Add one collection."""
+        created = to_micros(self.now()) if isinstance(created_at, NotGiven) else stored(created_at)
+        updated = created if isinstance(updated_at, NotGiven) else stored(updated_at)
+        workflow = self.workflow(workflow_id)
+        row = Row(workflow, collection_id or str(uuid.uuid4()), name, status, created, updated, file_id, files)
         with self.lock:
             if row.id in self.rows:
                 raise ValueError(f"id: there is a collection {row.id!r} already; give another id or none")
-            self._insert([row])
+            self.rows[row.id] = row
+            workflow.insert([row])
         return row
 
     def fill(
@@ -176,34 +113,16 @@ class State:
     ) -> list[str]:
         """Add ``n`` collections, each ``step`` younger than the one before; return their ids."""
         workflow = self.workflow(workflow_id)
-        first, each = to_micros(created_at), step // _MICROSECOND
+        first, each = to_micros(created_at), step // MICROSECOND
         numbered = name is not None and "{}" in name
         rows = []
         for i, collection_id in enumerate(_uuids(n)):
-            created = first + i * each
-            rows.append(
-                Row(
-                    workflow,
-                    collection_id,
-                    name.replace("{}", str(i)) if numbered and name else name,
-                    status,
-                    created,
-                    created,
-                    None,
-                )
-            )
+            shown = name.replace("{}", str(i)) if numbered and name else name
+            rows.append(Row(workflow, collection_id, shown, status, first + i * each, first + i * each))
         with self.lock:
-            self._insert(rows)
+            self.rows.update((row.id, row) for row in rows)
+            workflow.insert(rows)
         return [row.id for row in rows]
-
-    def _insert(self, rows: list[Row]) -> None:
-        for row in rows:
-            self.rows[row.id] = row
-        if rows:
-            workflow = rows[0].workflow
-            workflow.rows.extend(rows)
-            workflow.count += len(rows)
-            workflow.sorted_by = None
 
     def workflow(self, workflow_id: str) -> Workflow:
         """Return the workflow, or raise ``KeyError`` with a sentence."""
@@ -214,18 +133,83 @@ class State:
                 raise KeyError(f"there is no workflow {workflow_id!r}; add_workflow() makes one") from None
 
     def update(self, collection_id: str, **fields: Moment) -> None:
-        """Change fields of a collection; ``KeyError`` where there is none."""
+        """Change fields of a collection; ``KeyError`` where it does not exist."""
         with self.lock:
             row = self.rows[collection_id]
             if "status" in fields:
-                row.status, row.started = str(fields["status"]), None
+                row.status = str(fields["status"])
+                if row.run is not None:
+                    row.run.began = None
             if "name" in fields:
                 row.name = None if fields["name"] is None else str(fields["name"])
             if "created_at" in fields:
-                row.created = _stored(fields["created_at"])
+                row.created = stored(fields["created_at"])
                 row.workflow.sorted_by = None
             if "updated_at" in fields:
-                row.updated = _stored(fields["updated_at"])
+                row.updated = stored(fields["updated_at"])
+
+    def remove(self, collection_id: str) -> None:
+        """Make a collection vanish without counting it as deleted; ``KeyError`` where it does not exist."""
+        with self.lock:
+            row = self.rows.pop(collection_id)
+            row.gone = True
+            row.workflow.gaps = True
+            row.workflow.count -= 1
+
+    # --- what the API does ---
+
+    def upload(self, workflow: Workflow, names: Sequence[str], *, name: str | None, rename: bool = False) -> Row:
+        """
+        Store documents as one collection that waits to be run.
+
+        :param name: the collection's name.
+        :param rename: give a document another name where its own is taken in this workflow.
+        """
+        with self.lock:
+            files = []
+            taken = set(self.names(workflow)) if rename else set()
+            for each in names:
+                free = _free_name(each, taken)
+                taken.add(free)
+                files.append(StoredFile(str(uuid.uuid4()), free, each if free != each else None))
+            shown = files[0].name if rename else name
+            row = self.add(workflow.id, name=shown, status="pending", files=tuple(files))
+            self.uploads.update((file.id, row) for file in files)
+            self.created.append(row.id)
+            self.submitted.update(names)
+            return row
+
+    def names(self, workflow: Workflow) -> Iterator[str]:
+        """Yield the name of every file of a workflow."""
+        for row in workflow.ordered(self.settings.order):
+            for file in row.all_files:
+                if file.name is not None:
+                    yield file.name
+
+    def start_run(self, row: Row) -> Run:
+        """Begin a run; what :attr:`fates` says of one of its documents decides how it ends."""
+        with self.lock:
+            names = [file.original_name or file.name or "" for file in row.all_files]
+            ends_as, detail = next(
+                (
+                    (status, detail)
+                    for pattern, status, detail in reversed(self.fates)
+                    if any(name == pattern or fnmatchcase(name, pattern) for name in names)
+                ),
+                ("processed", ""),
+            )
+            run = Run(row, to_micros(self.now()), began=time.monotonic(), ends_as=ends_as, detail=detail)
+            row.run = self.runs[run.id] = run
+            self.started[row.id] += 1
+            return run
+
+    def latest_run(self, row: Row) -> Run | None:
+        """Return the last run of a collection; one that a test put there had one, unless it is ``pending``."""
+        with self.lock:
+            if row.run is None and row.status != "pending":
+                row.run = Run(row, row.created)
+                self.runs[row.run.id] = row.run
+            return row.run
 
     def delete(self, collection_id: str) -> bool:
         """Delete as the API does; say whether there was something to delete."""
@@ -233,34 +217,43 @@ class State:
             row = self.rows.get(collection_id)
             if row is None:
                 return False
-            if self.status_and_update(row)[0] in ("pending", "queued", "in_progress"):
+            if self.progress(row)[0] in ("pending", "queued", "in_progress"):
                 self.cancelled.add(collection_id)
             self.remove(collection_id)
             self.deleted[collection_id] += 1
             return True
 
-    def remove(self, collection_id: str) -> None:
-        """Make a collection vanish without counting it as deleted; ``KeyError`` where there is none."""
-        with self.lock:
-            row = self.rows.pop(collection_id)
-            row.gone = True
-            row.workflow.gaps = True
-            row.workflow.count -= 1
+    # --- what the API shows ---
 
-    def status_and_update(self, row: Row) -> tuple[str, int | str | None]:
-        """Return the status a collection has now, and its ``updated_at``: processing goes on between two looks."""
-        if row.started is None:
+    def progress(self, row: Row, run: Run | None = None) -> tuple[str, int | str | None]:
+        """
+        Return the status a collection has now, and its ``updated_at``: processing goes on between two looks.
+
+        :param run: of this run; default: of the last one.
+        """
+        run = run or row.run
+        if run is None or run.began is None or not isinstance(run.created, int):
             return row.status, row.updated
         whole = self.settings.processing_seconds
-        elapsed = time.monotonic() - row.started
+        elapsed = time.monotonic() - run.began
         if elapsed < whole / 2:
-            return "pending", row.updated
-        status, after = ("in_progress", whole / 2) if elapsed < whole else ("processed", whole)
-        return status, row.updated + int(after * 1_000_000) if isinstance(row.updated, int) else row.updated
+            return "queued", run.created
+        status, after = ("in_progress", whole / 2) if elapsed < whole else (run.ends_as, whole)
+        return status, run.created + int(after * 1_000_000)
+
+    def why(self, row: Row) -> str:
+        """Return the server's words about a collection that was not processed."""
+        detail = row.run.detail if row.run is not None else ""
+        return detail or FAILURES.get(self.progress(row)[0], "")
+
+    def results(self, row: Row) -> Any:
+        """Return the results of a collection, as ``mangle_results`` leaves them."""
+        found = results(row)
+        return found if self.settings.mangle_results is None else self.settings.mangle_results(found)
 
     def as_json(self, row: Row) -> dict[str, Any]:
-        """Return a row as a listing shows it."""
-        status, updated = self.status_and_update(row)
+        """Return a row as a listing of version 2 shows it."""
+        status, updated = self.progress(row)
         shown = {
             "id": row.id,
             "name": row.name,
@@ -268,15 +261,12 @@ class State:
             "created_at": iso(row.created),
             "updated_at": iso(updated),
         }
-        if row.file_id is not None:
-            shown["file_id"] = row.file_id
-        elif self.settings.file_ids:
-            # Version 5 of the collection's id: always the same one, and never that of a collection.
-            shown["file_id"] = str(uuid.uuid5(uuid.NAMESPACE_OID, row.id))
+        if row.file_id is not None or self.settings.file_ids:
+            shown["file_id"] = row.first_file_id
         return shown
 
     def page(self, workflow_id: str, page: int, page_size: int) -> dict[str, Any]:
-        """Return one page of a workflow's listing."""
+        """Return one page of a workflow's listing in version 2."""
         with self.lock:
             workflow = self.workflow(workflow_id)
             start = (page - 1) * page_size
@@ -292,7 +282,16 @@ class State:
         """Return how many collections a workflow has in each status."""
         with self.lock:
             live = self.workflow(workflow_id).ordered(self.settings.order)
-            return dict(Counter(self.status_and_update(row)[0] for row in live))
+            return dict(Counter(self.progress(row)[0] for row in live))
+
+
+def _free_name(name: str, taken: set[str]) -> str:
+    stem, dot, suffix = name.rpartition(".")
+    free, n = name, 0
+    while free in taken:
+        n += 1
+        free = f"{stem} ({n}){dot}{suffix}" if dot else f"{name} ({n})"
+    return free
 
 
 def _uuids(n: int) -> Iterator[str]:

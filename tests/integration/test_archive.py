@@ -146,6 +146,7 @@ def test_what_ended_without_results_is_kept(sandbox: Any, tmp_path: Path, status
     ended = sandbox.fill(workflow_id, 2, status=status, created_at=None)
     for each in ended:
         sandbox.update_collection(each, created_at="2020-01-01T00:00:00Z")
+    sandbox.failure_status = 412
     # One of them has results all the same.
     body = b'{"partial": true}'
     sandbox.fail_next(path=f"{ended[0]}/results/", status=200, body=body)

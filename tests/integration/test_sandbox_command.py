@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 
-from airflow_provider_anyformat.sandbox.__main__ import main
+from airflow_provider_anyformat.sandbox import Sandbox
+from airflow_provider_anyformat.sandbox.__main__ import _parser, main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from airflow_provider_anyformat.sandbox import Sandbox
 
 COMMAND = [sys.executable, "-m", "airflow_provider_anyformat.sandbox"]
 # What a machine without the extra is like, for a process that runs this first.
@@ -89,6 +88,7 @@ def test_its_options_reach_the_server() -> None:
     with started(
         *("--rate-limit", "0", "--page-size-cap", "7", "--second-delete-status", "410", "--submit-body", "id"),
         *("--any-id", "--no-file-ids", "--processing-seconds", "0", "--window", "5", "--collections", "9"),
+        *("--failure-status", "412"),
     ) as (_, said):
         headers = {"Authorization": f"Bearer {said['key']}"}
         workflow = f"{said['url']}/v2/workflows/{said['workflow']}"
@@ -103,7 +103,22 @@ def test_its_options_reach_the_server() -> None:
         assert results.status_code == 200
         path = f"{said['url']}/v2/files/{submitted.json()['id']}/"
         assert [requests.delete(path, headers=headers, timeout=20).status_code for _ in range(2)] == [204, 410]
+        requests.post(f"{said['url']}/_sandbox/documents", json={"name": "bad.pdf"}, timeout=20)
+        failed = requests.post(f"{workflow}/run/", headers=headers, files={"file": ("bad.pdf", b"x")}, timeout=20)
+        results = requests.get(f"{workflow}/files/{failed.json()['id']}/results/", headers=headers, timeout=20)
+        assert (results.status_code, results.json()["retryable"]) == (412, False)
         assert requests.delete(f"{said['url']}/v2/files/plain/", headers=headers, timeout=20).status_code == 404
+
+
+def test_help_shows_the_defaults_that_a_sandbox_has(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    said = " ".join(capsys.readouterr().out.split())
+    assert "(default: 8765)" in said
+    assert not re.search(r"default: (True|False|None)", said)
+    given = vars(_parser().parse_args([]))
+    own = {name: value for name, value in given.items() if name not in ("port", "collections", "days")}
+    assert own == {name: getattr(Sandbox(), name) for name in own}
 
 
 @pytest.mark.parametrize(

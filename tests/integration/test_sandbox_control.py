@@ -279,6 +279,9 @@ def test_it_can_be_filled_and_looked_at_over_http(anyformat_sandbox: Sandbox) ->
             {"id": workflow_id, "name": "workflow", "count": 3, "statuses": {"error": 2, "processed": 1}},
             {"id": "w-2", "name": "workflow", "count": 0, "statuses": {}},
         ],
+        "created": [],
+        "submitted": {},
+        "started": {},
         "deleted": {made["ids"][0]: 1},
         "cancelled": [],
     }
@@ -298,6 +301,9 @@ def test_faults_can_be_asked_for_over_http(anyformat_sandbox: Sandbox) -> None:
     assert [status(), status()] == [503, 503]
     assert requests.delete(url, timeout=20).status_code == 204
     assert status() == 200
+    assert requests.post(url, json={"kind": "slow", "delay": 0}, timeout=20).status_code == 204
+    assert status() == 200
+    assert anyformat_sandbox.requests[-1].fault == "slow"
     assert requests.post(url, json={"fraction": 1, "path": "/health"}, timeout=20).status_code == 204
     assert status() == 200
 
@@ -309,6 +315,8 @@ def test_faults_can_be_asked_for_over_http(anyformat_sandbox: Sandbox) -> None:
         pytest.param("faults", {"k": 0}, id="no requests"),
         pytest.param("faults", {"fraction": 2}, id="more than all"),
         pytest.param("faults", {"knid": "html"}, id="misspelt"),
+        pytest.param("faults", {"delay": "soon"}, id="no number"),
+        pytest.param("documents", {"name": "a.pdf", "status": "processed"}, id="no failure"),
         pytest.param("fill", {"n": -1}, id="negative"),
         pytest.param("fill", {"n": 1, "age": 3}, id="unknown field"),
     ],

@@ -71,11 +71,13 @@ def test_every_kind_is_known_and_what_passes_is_all_but_the_final_ones(anyformat
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        pytest.param({"k": 0}, "k: 0", id="no requests"),
+        pytest.param({"k": 0}, "k must be at least 1, not 0", id="no requests"),
         pytest.param({"kind": "sulk"}, "kind: 'sulk'", id="unknown kind"),
-        pytest.param({"fraction": 0}, "fraction: 0", id="no share"),
-        pytest.param({"fraction": 1.1}, "fraction: 1.1", id="more than all"),
-        pytest.param({"fraction": 0.5, "kinds": []}, "kinds: ", id="no kinds"),
+        pytest.param({"headrs": {}}, "headrs: a fault has no such field", id="unknown field"),
+        pytest.param({"manner": "close"}, "manner: a fault has no such field", id="a field that goes with the kind"),
+        pytest.param({"fraction": 0}, "fraction must be above 0", id="no share"),
+        pytest.param({"fraction": 1.1}, "at most 1, not 1.1", id="more than all"),
+        pytest.param({"fraction": 0.5, "kinds": []}, "kinds is empty", id="no kinds"),
         pytest.param({"fraction": 0.5, "kinds": ["sulk"]}, "kind: 'sulk'", id="unknown kind among them"),
     ],
 )

@@ -71,10 +71,10 @@ def test_what_is_refused_or_redirected_before_costs_nothing(narrow: Sandbox) -> 
 def test_submissions_are_counted_apart(narrow: Sandbox) -> None:
     narrow.submission_limit = 2
     path = f"/v2/workflows/{narrow.add_workflow()}"
-    both = [
-        ask(narrow, f"{path}/{route}/", "POST", files={"file": b"x"}).status_code for route in ("run", "files", "run")
-    ]
-    assert both == [200, 200, 429]
+    sent = [("run", "file"), ("files", "files"), ("run", "file"), ("upload", "file"), ("files/x/run", "file")]
+    replies = [ask(narrow, f"{path}/{route}/", "POST", files={part: b"x"}) for route, part in sent]
+    assert [reply.status_code for reply in replies] == [200, 200, 429, 429, 429]
+    assert replies[0].headers["x-ratelimit-limit"] == "2"
     assert statuses(narrow, 4, path=f"{path}/files/") == [200, 200, 200, 429]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import uuid
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
@@ -300,71 +299,6 @@ def test_an_answer_can_be_mangled(anyformat_sandbox: Sandbox, workflow_id: str) 
     anyformat_sandbox.mangle_page = lambda page, answer: {**answer, "count": 99, "page": [page]}
     body = listing(anyformat_sandbox, workflow_id, page=1)
     assert (body["count"], body["page"], len(body["results"])) == (99, [1], 3)
-
-
-# --- run, upload, results --------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("route", ["run", "files"])
-def test_a_document_is_processed_after_a_while(anyformat_sandbox: Sandbox, workflow_id: str, route: str) -> None:
-    anyformat_sandbox.processing_seconds = 1.0
-    reply = call(
-        anyformat_sandbox, "POST", f"/v2/workflows/{workflow_id}/{route}/", files={"file": ("invoice.pdf", b"%PDF-1.7")}
-    )
-    collection_id = reply.json()["id"]
-    assert (reply.status_code, reply.json()["status"], reply.json()["name"]) == (200, "pending", "invoice.pdf")
-    results = f"/v2/workflows/{workflow_id}/files/{collection_id}/results/"
-    early = call(anyformat_sandbox, "GET", results)
-    assert (early.status_code, early.json()["error_code"]) == (412, "PRECONDITION_FAILED")
-    seen = []
-    created = reply.json()["created_at"]
-    until = time.monotonic() + 20
-    while "processed" not in seen and time.monotonic() < until:
-        row = listing(anyformat_sandbox, workflow_id)["results"][0]
-        assert row["created_at"] == created
-        if row["status"] not in seen:
-            seen.append(row["status"])
-            assert (row["updated_at"] == created) == (row["status"] == "pending")
-        time.sleep(0.02)
-    assert seen == ["pending", "in_progress", "processed"]
-    ready = call(anyformat_sandbox, "GET", results)
-    assert ready.status_code == 200
-    assert isinstance(ready.json(), dict)
-    assert call(anyformat_sandbox, "GET", results).content == ready.content
-    assert call(anyformat_sandbox, "DELETE", f"/v2/files/{collection_id}/").status_code == 204
-    assert call(anyformat_sandbox, "GET", results).status_code == 404
-    assert anyformat_sandbox.cancelled == set()
-
-
-def test_deleting_a_running_one_cancels_it(anyformat_sandbox: Sandbox, workflow_id: str) -> None:
-    anyformat_sandbox.processing_seconds = 60
-    path = f"/v2/workflows/{workflow_id}/run/"
-    collection_id = call(anyformat_sandbox, "POST", path, files={"file": b"x"}).json()["id"]
-    assert call(anyformat_sandbox, "DELETE", f"/v2/files/{collection_id}/").status_code == 204
-    assert anyformat_sandbox.cancelled == {collection_id}
-    assert listing(anyformat_sandbox, workflow_id)["count"] == 0
-
-
-def test_a_submission_without_a_document_is_refused(anyformat_sandbox: Sandbox, workflow_id: str) -> None:
-    reply = call(anyformat_sandbox, "POST", f"/v2/workflows/{workflow_id}/run/")
-    assert (reply.status_code, reply.json()["detail"][0]["loc"]) == (422, ["body", "file"])
-    assert listing(anyformat_sandbox, workflow_id)["count"] == 0
-    assert call(anyformat_sandbox, "POST", "/v2/workflows/none/run/", files={"file": b"x"}).status_code == 404
-
-
-def test_a_submission_may_answer_the_bare_id(anyformat_sandbox: Sandbox, workflow_id: str) -> None:
-    anyformat_sandbox.submit_body = "id"
-    reply = call(anyformat_sandbox, "POST", f"/v2/workflows/{workflow_id}/files/", files={"file": b"x"})
-    assert reply.json() == {"id": listing(anyformat_sandbox, workflow_id)["results"][0]["id"]}
-
-
-@pytest.mark.parametrize("status", ["error", "cancelled", "queued"])
-def test_results_of_what_was_not_processed(anyformat_sandbox: Sandbox, workflow_id: str, status: str) -> None:
-    collection_id = anyformat_sandbox.add_collection(workflow_id, status=status)
-    elsewhere = anyformat_sandbox.add_workflow()
-    path = "/v2/workflows/{}/files/{}/results/"
-    assert call(anyformat_sandbox, "GET", path.format(workflow_id, collection_id)).status_code == 412
-    assert call(anyformat_sandbox, "GET", path.format(elsewhere, collection_id)).status_code == 404
 
 
 def test_the_servers_clock_can_be_set(anyformat_sandbox: Sandbox, workflow_id: str) -> None:
