@@ -46,6 +46,7 @@ _PLACES = {
     "XCom": ("airflow.sdk.execution_time.xcom", "airflow.models.xcom"),
     "XComArg": ("airflow.sdk", "airflow.models.xcom_arg"),
     "conf": ("airflow.sdk.configuration", "airflow.configuration"),
+    "get_parsing_context": ("airflow.sdk", "airflow.utils.dag_parsing_context"),
     "mask_secret": (
         "airflow.sdk.log",
         "airflow.sdk.execution_time.secrets_masker",

@@ -17,6 +17,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 NULL_WORDS = frozenset({"none", "null", "nan", "undefined"})
 
 _matches_id = ID_PATTERN.fullmatch
+_is_hyphenated_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 _ID_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _LONGEST_ID = 128
 _LONGEST_NULL_WORD = max(map(len, NULL_WORDS))
@@ -65,6 +66,12 @@ def check_id(value: object, field: str = "collection_id") -> str:
     else:
         hint = f"it is of type {type(value).__name__}; one id as text is needed, such as `.output` of the upload task"
     raise AnyformatValueError(f"{field}: {shown(value)} is not an id: {hint}")
+
+
+def canonical_id(value: str) -> str:
+    """Return an id in the form in which ids are compared: without case, and a UUID without its hyphens."""
+    text = value.lower()
+    return text.replace("-", "") if _is_hyphenated_uuid(text) else text
 
 
 def shown(value: object, limit: int = 200) -> str:

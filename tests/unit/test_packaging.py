@@ -68,6 +68,8 @@ def test_the_dependencies_are_few_and_bounded() -> None:
     plain = [Requirement(text) for text in PROJECT["dependencies"]]
     assert {requirement.name for requirement in plain} == {
         "apache-airflow",
+        "pydantic",
+        "pyyaml",
         "requests",
         "tenacity",
     }

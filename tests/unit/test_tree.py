@@ -154,8 +154,8 @@ TEST_FILES = [path.stem for path in (ROOT / "tests").rglob("test_*.py")]
 
 @pytest.mark.parametrize("path", [path for path in MODULES if not path.stem.startswith("_")], ids=relative)
 def test_every_module_has_its_tests(path: Path) -> None:
-    """A test file bears the module's name, or for the sandbox and what begins with ``_`` that of the room."""
-    name = "sandbox" if path.parent.name == "sandbox" else TESTED_BY.get(relative(path), path.stem)
+    """A test file bears the module's name, or for rules, the sandbox and what begins with ``_`` that of the room."""
+    name = path.parent.name if path.parent.name in ("rules", "sandbox") else TESTED_BY.get(relative(path), path.stem)
     name = name.removeprefix("get_")
     assert [test for test in TEST_FILES if name in test], f"no test file has {name!r} in its name"
 

@@ -1,0 +1,1 @@
+"""Retention rules in a file: what may stand in it, and the DAGs that come of it."""
