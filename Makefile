@@ -40,7 +40,7 @@ else
 	@$(ENV)/bin/python -m pytest $(PARALLEL) $(RERUNS) $(TESTS)
 endif
 
-test-system: env ## a whole Airflow with its scheduler, a browser in front of it; installs Debian's chromium if it is missing
+test-system: env docs ## a whole Airflow with its scheduler, a browser in front of it; installs Debian's chromium if it is missing
 	@$(ENV)/bin/python -m pytest $(RERUNS) $(SYSTEM)
 
 pictures: ## take the screenshots in docs/images/ anew

@@ -1,4 +1,8 @@
-"""How Sphinx makes a site of these pages; ``make docs`` runs it. Nothing is fetched, neither here nor by a reader."""
+"""
+How Sphinx makes a site of these pages; ``make docs`` runs it. Nothing is fetched, neither here nor by a reader.
+
+What only Sphinx understands stands in the pages as a comment, ``<!-- rst … -->``: GitHub shows them without it.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,8 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from docutils import nodes
@@ -16,6 +22,10 @@ from airflow_provider_anyformat import __version__
 if TYPE_CHECKING:
     from sphinx.application import Sphinx
 
+REPOSITORY = tomllib.loads(Path(__file__).parents[1].joinpath("pyproject.toml").read_text())["project"]["urls"][
+    "Repository"
+]
+
 project = "airflow-provider-anyformat"
 author = "the authors of airflow-provider-anyformat"
 copyright = "the authors of airflow-provider-anyformat, Apache License 2.0"  # noqa: A001 - Sphinx's name
@@ -25,8 +35,16 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 myst_heading_anchors = 3
 
 html_theme = "furo"
+html_theme_options = {
+    "source_repository": REPOSITORY,
+    "source_branch": "main",
+    "source_directory": "docs/",
+    "footer_icons": [{"name": "Repository", "url": REPOSITORY, "html": "Repository", "class": ""}],
+}
 html_title = f"airflow-provider-anyformat {release}"
 html_copy_source = False
+html_static_path = ["static"]
+html_css_files = ["tables.css"]
 html_show_sphinx = False
 
 autodoc_member_order = "bysource"
@@ -50,6 +68,19 @@ class SandboxHelp(Directive):
         return [nodes.literal_block(text, text, language="text")]
 
 
+def read_comments(app: Sphinx, name: str, source: list[str]) -> None:
+    """Let Sphinx read what GitHub does not show."""
+    del app, name
+    source[0] = re.sub(r"<!-- rst\n(.*?)-->", r"```{eval-rst}\n\1```", source[0], flags=re.DOTALL)
+
+
+def link_pictures(app: Sphinx, page: nodes.document) -> None:
+    """Let a click show a picture as large as it is: Sphinx links every picture that has a width."""
+    del app
+    for picture in page.findall(nodes.image):
+        picture["width"] = "100%"
+
+
 def shown_signature(
     app: Sphinx, what: str, name: str, thing: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
@@ -65,5 +96,7 @@ def shown_signature(
 def setup(app: Sphinx) -> dict[str, Any]:
     """Add what is not Sphinx's own."""
     app.add_directive("sandbox-help", SandboxHelp)
+    app.connect("source-read", read_comments)
+    app.connect("doctree-read", link_pictures)
     app.connect("autodoc-process-signature", shown_signature)
     return {"parallel_read_safe": True}

@@ -59,7 +59,7 @@ if ApprovalOperator is not None:
         )
         approve = ApprovalOperator(
             task_id="approve",
-            subject="Delete these file collections from anyformat, for good?",
+            subject="Delete these file collections from anyformat permanently?",
             body="{{ ti.xcom_pull(task_ids='plan', key='plan_markdown') }}",
             # No defaults: an answer that nobody gave must not count as one. The time is shorter than plan_ttl below.
             response_timeout=timedelta(days=2),

@@ -16,7 +16,7 @@ WORKFLOW = "11111111-2222-4333-8444-555555555555"
 
 
 def test_a_person_between_two_dags(dag_runner: Any, anyformat_sandbox: Any, tmp_path: Path, monkeypatch: Any) -> None:
-    (source,) = blocks("docs/approval.md")
+    source = blocks("docs/approval.md")[-1]
     monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH", str(tmp_path))
     dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
     anyformat_sandbox.add_workflow(WORKFLOW)
@@ -46,7 +46,7 @@ def test_an_approval_without_an_answer(
     """Mark the approval as successful by hand, and it has no XCom: the example's apply fails, and deletes nothing."""
     example = (ROOT / "example_dags" / "example_anyformat_purge_approval.py").read_text()
     (approved_by,) = re.findall(r"^ *approved_by=(.*),$", example, re.MULTILINE)
-    (source,) = blocks("docs/approval.md")
+    source = blocks("docs/approval.md")[-1]
     monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH", str(tmp_path))
     dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
     anyformat_sandbox.add_workflow(WORKFLOW)
@@ -64,7 +64,7 @@ def test_an_approval_without_an_answer(
 
 
 def test_holds_from_a_task(dag_runner: Any, anyformat_sandbox: Any) -> None:
-    (source,) = blocks("docs/legal-holds.md")
+    source = blocks("docs/legal-holds.md")[-1]
     (held,) = re.findall(r'return \["(\S+)"\]', source)
     dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
     anyformat_sandbox.add_workflow(WORKFLOW)
@@ -88,7 +88,8 @@ def test_the_tests_of_the_page_on_testing(dag_runner: Any, tmp_path: Path) -> No
 
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)],
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")},
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
+        | {"PYTHONPATH": str(dag_runner.folder)},
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import textwrap
+import tomllib
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from airflow_provider_anyformat.retention.policy import RetentionPolicy, decide
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+REPOSITORY = PROJECT["urls"]["Repository"]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OPERATORS = [
     name
@@ -34,6 +38,7 @@ def test_commands_are_make_targets() -> None:
     commands = re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE)
 
     assert commands[:2] == ["demo", "test"]
+    assert "\nmake test" in README[: len(README) // 2]
     for command in commands:
         assert re.search(rf"^{command}:", makefile, re.MULTILINE)
 
@@ -51,10 +56,92 @@ def test_connection_lines(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.base_url == "https://api.anyformat.ai"
 
 
-def test_links_lead_somewhere() -> None:
-    for page in [ROOT / "README.md", *PAGES]:
-        for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text()):
-            assert target.startswith("https://") or (page.parent / target).exists(), f"{page.name}: {target}"
+def links(text: str) -> list[str]:
+    return re.findall(r"\]\(([^)\s]+)\)", text)
+
+
+def in_the_repository(link: str) -> str | None:
+    """The path and heading that a link to the repository on GitHub leads to, if it is one."""
+    raw = REPOSITORY.replace("https://github.com", "https://raw.githubusercontent.com")
+    for base in (f"{REPOSITORY}/blob/main/", f"{raw}/main/"):
+        if link.startswith(base):
+            return link.removeprefix(base)
+    if link.startswith(f"{REPOSITORY}#"):
+        return link.replace(f"{REPOSITORY}#", "README.md#")
+    return None
+
+
+@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for link in links(page.read_text()):
+        found = in_the_repository(link)
+        assert found is not None or "github.com/anyformat-ai" not in link or link.startswith(f"{REPOSITORY}/"), link
+        if link.startswith("https://") and found is None:
+            continue
+        # The README is also the page of a package index, which has none of the files beside it.
+        assert found is not None or page.name != "README.md", link
+        target, _, heading = (found or link).partition("#")
+        file = (ROOT if found else page.parent) / target if target else page
+        assert file.exists(), link
+        if heading:
+            # As GitHub and myst make an anchor of a heading.
+            headings = re.findall(r"^#+ (.*)$", file.read_text(), re.MULTILINE)
+            assert heading in [re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-") for line in headings], link
+
+
+def test_the_addresses_of_the_package_are_in_its_repository() -> None:
+    for url in PROJECT["urls"].values():
+        assert url.startswith(REPOSITORY)
+        path = in_the_repository(url)
+        assert path is None or (ROOT / path).exists(), url
+
+
+def test_every_picture_is_shown() -> None:
+    shown = {target.rpartition("/")[2] for page in PAGES for target in links(page.read_text()) if "images/" in target}
+    assert shown == {path.name for path in (ROOT / "docs" / "images").iterdir()}
+
+
+def test_github_shows_no_directive_as_code() -> None:
+    for page in PAGES:
+        text = re.sub(r"<!-- rst\n.*?\n-->\n", "", page.read_text(), flags=re.DOTALL)
+        assert "```{" not in text
+        assert not re.search(r"^\.\. \w+::|<!--", text, re.MULTILINE), page.name
+
+
+def test_the_badges_are_true() -> None:
+    badges = dict(re.findall(r"badge/(\w+)-([^)]+)-\w+\)", README))
+    tested = {
+        pins.stem.removeprefix("airflow-").rpartition(".")[0] for pins in (ROOT / "constraints").glob("airflow-*")
+    }
+    python = {text.rpartition(" ")[2] for text in PROJECT["classifiers"] if re.search(r":: 3\.\d+$", text)}
+
+    assert set(badges["Airflow"].split("_%7C_")) == tested
+    assert set(badges["Python"].split("_%7C_")) == python
+    assert badges["License"].replace("_", "-") == PROJECT["license"]
+
+
+def test_what_is_installed_is_a_tested_airflow_with_its_constraints() -> None:
+    for text in (README, *(page.read_text() for page in PAGES)):
+        for block in blocks("bash", text):
+            if "pip install" not in block or "apache-airflow==" not in block:
+                continue
+            (version,) = re.findall(r"apache-airflow==([\d.]+)'", block)
+            assert (ROOT / "constraints" / f"airflow-{version}.txt").exists()
+            assert f'--constraint "https://raw.githubusercontent.com/apache/airflow/constraints-{version}/' in block
+            # Not on the index yet.
+            assert re.search(r"pip install '?\.", block)
+
+
+def test_port_8080_is_left_to_airflow() -> None:
+    for text in (README, *(page.read_text() for page in PAGES)):
+        assert "8080" not in text.replace("<http://localhost:8080>", "")
+
+
+@pytest.mark.parametrize(("page", "example"), [("approval", "purge_approval"), ("legal-holds", "legal_holds")])
+def test_what_a_guide_shows_of_an_example_is_in_it(page: str, example: str) -> None:
+    shown = blocks("python", (ROOT / "docs" / f"{page}.md").read_text())[0]
+    source = (ROOT / "example_dags" / f"example_anyformat_{example}.py").read_text()
+    assert any(textwrap.indent(shown, " " * depth) in source for depth in (4, 8))
 
 
 def test_retention_table() -> None:
@@ -82,13 +169,19 @@ def test_retention_table() -> None:
     assert decisions == [(verdict == "delete", reason) for *_, verdict, reason in rows]
 
 
-def test_operators_page_names_every_parameter() -> None:
-    text = (ROOT / "docs" / "operators.md").read_text()
+def test_readme_and_page_have_every_operator_in_the_same_words() -> None:
+    page = (ROOT / "docs" / "operators.md").read_text()
     assert len(OPERATORS) >= 5
     for name in OPERATORS:
-        assert f"## `{name}`" in text
-        for parameter in getattr(files, name).template_fields:
-            assert f"`{parameter}`" in text, f"{name}: {parameter}"
+        (does,) = re.findall(rf"^\| `{name}` \| (.+) \|$", README, re.MULTILINE)
+        (head,) = re.findall(rf"^## {name}\n\n(.+?)[.:]", page, re.MULTILINE)
+        assert head.lower() == does.lower()
+
+
+def test_when_it_fails_has_the_table_of_the_readme() -> None:
+    rows = [line for line in README[README.index("## When it fails") :].splitlines() if line.startswith("| ")]
+    page = (ROOT / "docs" / "when-it-fails.md").read_text()
+    assert [row for row in rows[:9] if row not in page] == []
 
 
 def test_summary_table_names_every_key() -> None:
@@ -100,7 +193,7 @@ def test_summary_table_names_every_key() -> None:
         assert f"`{key}`" in text[text.index("## The summary") :]
 
 
-def test_readme_and_the_connection_s_page_name_the_extras() -> None:
+def test_the_readme_and_the_page_on_the_connection_name_the_extras() -> None:
     page = (ROOT / "docs" / "connection.md").read_text()
     for name, entry in CONN_FIELDS.items():
         default = str(entry["schema"]["default"])
@@ -126,26 +219,15 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     """As Sphinx has it, which ``make docs`` runs: a page that no other page lists is found by nobody."""
     listed = {ROOT / "docs" / "index.md"}
     for page in PAGES:
-        for toctree in blocks(r"{toctree}", page.read_text()):
-            listed |= {page.parent / f"{line}.md" for line in toctree.splitlines() if line and not line.startswith(":")}
+        for toctree in re.findall(r"^\.\. toctree::\n(.*?)(?=^\S)", page.read_text(), re.DOTALL | re.MULTILINE):
+            names = [line.strip() for line in toctree.splitlines()]
+            listed |= {page.parent / f"{name}.md" for name in names if name and not name.startswith(":")}
     assert listed == set(PAGES)
 
 
 def test_the_reference_has_every_public_class() -> None:
-    shown = "\n".join(page.read_text() for page in PAGES if page.parent.name == "reference")
+    shown = "\n".join(page.read_text() for page in PAGES)
     for name in [*OPERATORS, "AnyformatHook", "AnyformatClient", "Sandbox"]:
         assert f".. autoclass:: {name}\n" in shown
     assert ".. automodule:: airflow_provider_anyformat.exceptions\n   :members:" in shown
     assert not re.search(r"^.. auto\w+:: (\S*\.)?_", shown, re.MULTILINE)
-
-
-def test_headings_that_links_name_are_there() -> None:
-    for page in [ROOT / "README.md", *PAGES]:
-        for target, heading in re.findall(r"\]\(([^)#:]*\.md)?#([^)]+)\)", page.read_text()):
-            text = (page.parent / target if target else page).read_text()
-            # As GitHub and myst make an anchor of a heading.
-            anchors = [
-                re.sub(r"[^\w -]", "", line.lower()).replace(" ", "-")
-                for line in re.findall(r"^#+ (.*)$", text, re.MULTILINE)
-            ]
-            assert heading in anchors, f"{page.name}: {target}#{heading}"
