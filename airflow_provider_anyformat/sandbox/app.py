@@ -9,7 +9,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_provider_anyformat.sandbox import v2
+from airflow_provider_anyformat.sandbox import v2, v3
 from airflow_provider_anyformat.sandbox.answers import envelope, json_answer
 from airflow_provider_anyformat.sandbox.common import ApiError, response
 from airflow_provider_anyformat.sandbox.control import control_routes
@@ -32,6 +32,9 @@ def create_app(state: State, faults: FaultBook) -> FastAPI:
         v2.workflows(state),
         v2.submissions(state),
         v2.collections(state),
+        v3.workflows(state),
+        v3.submissions(state),
+        v3.packets(state),
         control_routes(state, faults),
     ):
         app.include_router(router)

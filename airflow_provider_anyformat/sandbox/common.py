@@ -73,6 +73,22 @@ def find_row(state: State, collection_id: str) -> Row | None:
     return state.rows.get(collection_id) or state.rows.get(canonical(collection_id))
 
 
+def deleted(state: State, collection_id: str, name: str) -> Response:
+    """
+    Delete a collection; 404 where it does not exist, or what a second delete is to be answered.
+
+    :param name: of the path parameter, for a 422.
+    """
+    if state.settings.uuid_ids and collection_id not in state.rows:
+        collection_id = checked_uuid(collection_id, name)
+    if state.delete(collection_id):
+        return Response(status_code=204)
+    status = state.settings.second_delete_status if collection_id in state.deleted else 404
+    if status == 204:
+        return Response(status_code=204)
+    raise ApiError(status, "There is no such file collection.")
+
+
 async def accepted(uploads: Sequence[UploadFile]) -> list[Document]:
     """Read uploads; 400 where one of them is not accepted."""
     documents = [await read(upload) for upload in uploads]

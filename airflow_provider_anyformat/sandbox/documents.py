@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.rows import Row
 
 MOST_BYTES = 20 * 1024 * 1024
+#: Of one document packet.
+MOST_FILES = 100
 _TYPES = (
     "bmp csv doc docx eml epub gif htm html jpeg jpg markdown md mp3 msg odt pdf png ppt pptx rtf tiff txt wav xls xlsx"
 )
@@ -58,6 +60,20 @@ def results(row: Row) -> dict[str, Any]:
         "edits": [],
         "extraction": fields,
     }
+
+
+def results_v3(row: Row, parse_format: str) -> dict[str, Any]:
+    """Return them as version 3 shows them: without the older name of the id, and with the format of the parsed text."""
+    found = results(row)
+    del found["collection_id"]
+    parse = found["parse"]
+    if parse_format == "none":
+        found["parse"] = None
+    elif parse_format == "blocks":
+        found["parse"] = {"format": "blocks", "layout_confidence": 97.0, "parse_confidence": 97.0, "pages": []}
+    else:
+        found["parse"] = {"format": "markdown", **parse}
+    return found
 
 
 def _field(seed: str) -> dict[str, Any]:

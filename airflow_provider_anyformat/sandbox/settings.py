@@ -47,8 +47,8 @@ class Settings:
     :param latency: seconds that every answer takes at least, default 0.
     :param processing_seconds: seconds until a run is over, default 0.5: for the first half of them it is ``queued``,
         then ``in_progress``, and at the end ``processed``, or what ``fail_document()`` said.
-    :param order: order of listings by ``created_at``: ``newest`` first (default), ``oldest`` first or ``shuffled``,
-        which is no order but the same one for each page.
+    :param order: order of listings in version 2 by ``created_at``: ``newest`` first (default), ``oldest`` first or
+        ``shuffled``, which is without order but the same for each page. Version 3 always shows the newest first.
     :param page_size_cap: the largest page it gives, default 100; more is silently cut.
     :param file_ids: whether rows that were added without a ``file_id`` show one of their own; default ``True``.
     :param uuid_ids: whether a delete takes UUIDs only, anything else being a 422; default ``True``.
@@ -57,6 +57,8 @@ class Settings:
         ``id``.
     :param failure_status: what is answered where results are asked for and there will never be any: 422 with
         ``EXTRACTION_FAILED`` or ``EXTRACTION_CANCELLED`` (default), or 412 with ``retryable: false``.
+    :param inline_limit: bytes up to which results in version 3 come within the run, default 1,000,000; larger ones by
+        ``results_url``, as all do with 0.
     :param rate_limit: requests a window, default 600; ``None`` for no limit and no headers.
     :param submission_limit: the same for run and upload, which are counted apart; default 60.
     :param window: seconds of a window, default 60.
@@ -67,8 +69,8 @@ class Settings:
     :param omit_rate_headers: leave out ``x-ratelimit-*``; default ``False``.
     :param clock_offset: by how much the server's clock (``Date``, ``created_at``, ``updated_at``) is ahead; default
         0.
-    :param mangle_page: gets the page's number and the answer as a ``dict`` and returns what is sent in its place;
-        default ``None``.
+    :param mangle_page: gets the page's number and a listing's answer as a ``dict`` and returns what is sent in its
+        place; default ``None``.
     :param mangle_results: gets the results as a ``dict`` and returns what is sent in their place; default ``None``.
     :param on_request: functions that get the :class:`RequestRecord` of each request before it is served. They,
         ``mangle_page`` and ``mangle_results`` run in the server's thread, may use the sandbox, and must return soon.
@@ -86,6 +88,7 @@ class Settings:
     second_delete_status: int = 404
     submit_body: Literal["full", "id"] = "full"
     failure_status: Literal[412, 422] = 422
+    inline_limit: int = 1_000_000
     rate_limit: int | None = 600
     submission_limit: int | None = 60
     window: float = 60.0

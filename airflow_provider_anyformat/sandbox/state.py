@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.sandbox.documents import results
+from airflow_provider_anyformat.sandbox.documents import results, results_v3
 from airflow_provider_anyformat.sandbox.rows import (
     MICROSECOND,
     NOT_GIVEN,
@@ -53,7 +53,7 @@ class State:
         self.rows: dict[str, Row] = {}
         self.uploads: dict[str, Row] = {}
         self.runs: dict[str, Run] = {}
-        self.replays: dict[tuple[str, str], tuple[str, Answer]] = {}
+        self.replays: dict[tuple[str, str], tuple[Any, Answer]] = {}
         self.created: list[str] = []
         self.submitted: Counter[str] = Counter()
         self.started: Counter[str] = Counter()
@@ -246,9 +246,9 @@ class State:
         detail = row.run.detail if row.run is not None else ""
         return detail or FAILURES.get(self.progress(row)[0], "")
 
-    def results(self, row: Row) -> Any:
-        """Return the results of a collection, as ``mangle_results`` leaves them."""
-        found = results(row)
+    def results(self, row: Row, parse_format: str | None = None) -> Any:
+        """Return the results of a collection in version 2, or 3 with a format, as ``mangle_results`` leaves them."""
+        found = results(row) if parse_format is None else results_v3(row, parse_format)
         return found if self.settings.mangle_results is None else self.settings.mangle_results(found)
 
     def as_json(self, row: Row) -> dict[str, Any]:

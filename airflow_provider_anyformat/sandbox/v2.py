@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import APIRouter, File, Form, Query, UploadFile
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import Response  # noqa: TC002 - FastAPI reads the annotations
 from pydantic import BaseModel, Field
 
 from airflow_provider_anyformat.sandbox.answers import json_answer
 from airflow_provider_anyformat.sandbox.common import (
     ApiError,
     accepted,
-    checked_uuid,
+    deleted,
     field_names,
     find_row,
     find_workflow,
@@ -148,19 +148,6 @@ def collections(state: State) -> APIRouter:
 
     @router.delete("/files/{collection_id}/")
     async def delete_files(collection_id: str) -> Response:
-        found = collection_id
-        if state.settings.uuid_ids and collection_id not in state.rows:
-            found = checked_uuid(collection_id, "collection_id")
-        return deleted(state, found)
+        return deleted(state, collection_id, "collection_id")
 
     return router
-
-
-def deleted(state: State, collection_id: str) -> Response:
-    """Delete a collection; 404 where it does not exist, or what a second delete is to be answered."""
-    if state.delete(collection_id):
-        return Response(status_code=204)
-    status = state.settings.second_delete_status if collection_id in state.deleted else 404
-    if status == 204:
-        return Response(status_code=204)
-    raise ApiError(status, "There is no such file collection.")
