@@ -53,8 +53,8 @@ def read_and_decide() -> float:
     """Read, decide and plan through the operators' own path; return the seconds without the making of the texts."""
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.api.models import Page
-    from airflow_provider_anyformat.operators._listing import Reader
-    from airflow_provider_anyformat.operators._purging import make_plan
+    from airflow_provider_anyformat.bulk.jobs import make_plan
+    from airflow_provider_anyformat.bulk.scan import Scanner
     from airflow_provider_anyformat.retention.plan import Guards, Origin
     from airflow_provider_anyformat.retention.policy import RetentionPolicy
 
@@ -72,8 +72,8 @@ def read_and_decide() -> float:
     policy = RetentionPolicy(older_than=timedelta(days=90), reference_time=datetime.now(UTC))
     guards, origin = Guards("unlimited", 100, "unlimited"), Origin("http://127.0.0.1:1")
     start = time.process_time()
-    listing = Reader(Client("af_benchmark", "http://127.0.0.1:1"), ("listing",), policy).read()
-    plan = make_plan(listing, guards, origin)
+    scan = Scanner(Client("af_benchmark", "http://127.0.0.1:1"), ("listing",), policy).scan()
+    plan = make_plan(scan, guards, origin)
     taken = time.process_time() - start - making
     if (plan.listed, len(plan.rows)) != (ROWS, ROWS // EVERY):
         raise RuntimeError(f"of {plan.listed} rows {len(plan.rows)} are due")

@@ -89,7 +89,7 @@ def shown_signature(
     if what == "exception" and "__init__" not in vars(thing):
         return "", None
     if signature is not None:
-        signature = re.sub(r" \| Unset\b", "", signature).replace("= LEFT_OUT", "= ...").replace("<factory>", "[]")
+        signature = re.sub(r" \| NotGiven\b", "", signature).replace("= NOT_GIVEN", "= ...").replace("<factory>", "[]")
     return signature, returns
 
 

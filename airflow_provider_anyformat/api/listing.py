@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
 from airflow_provider_anyformat.exceptions import AnyformatListingError
@@ -123,6 +123,15 @@ class ListingPass:
     def contradicted_positions(self) -> list[int]:
         """Return which of the rows that :meth:`add` gave out, counted from 0, are contradicted."""
         return self._contradicted_positions
+
+    def places(self, keys: Collection[int]) -> list[int]:
+        """Return where :meth:`add` gave out ids of these hashes; call it before :meth:`shows`."""
+        return [position for position, key in enumerate(self._shown) if key in keys] if keys else []
+
+    def shared_with(self, other: ListingPass) -> set[int]:
+        """Return the hashes of the ids that both readings showed."""
+        fewer, more = sorted((self._shown, other._shown), key=len)
+        return set(fewer).intersection(more)
 
     def positions(self, collection_ids: Iterable[str]) -> dict[str, int]:
         """Return where, counted from 0, :meth:`add` gave out each of these ids; call it before :meth:`shows`."""

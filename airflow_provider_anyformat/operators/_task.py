@@ -1,23 +1,174 @@
-"""What the operators share: whom a failure is told to, what Airflow says of the task's try, and how a task ends."""
+"""What the operators share: reading parameters and Airflow's context, opening folders, and how a task ends."""
 
 from __future__ import annotations
 
-import logging
+import inspect
 from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
 
-from airflow_provider_anyformat._airflow import AirflowFailException
-from airflow_provider_anyformat.exceptions import AnyformatError
+from airflow_provider_anyformat import __version__
+from airflow_provider_anyformat._airflow import BaseOperator
+from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
+from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, read_parameters
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
-    from airflow_provider_anyformat._airflow import BaseOperator
+    from airflow_provider_anyformat._airflow import ObjectStoragePath
+    from airflow_provider_anyformat.api.client import AnyformatClient
+    from airflow_provider_anyformat.bulk import RunOptions
+    from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
+    from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.plan import Guards, Origin
+    from airflow_provider_anyformat.retention.policy import RetentionPolicy
 
-# A second SIGTERM is common: of the supervisor's group, then of the supervisor.
-_MORE_SIGNALS = 5
+# What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
 
-log = logging.getLogger(__name__)
+# What one XCom can sensibly hold, and a mapped task expand over.
+LARGEST_LIST = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """
+    One try of a task that is connected.
+
+    :param client: speaks to the connection's server.
+    :param settings: what the connection says.
+    :param given: the task's parameters, read.
+    :param context: Airflow's.
+    :param retries: the task's.
+    """
+
+    client: AnyformatClient
+    settings: ConnectionSettings
+    given: Mapping[str, Any]
+    context: Mapping[str, Any]
+    retries: int
+
+    def policy(self, **changes: Any) -> RetentionPolicy:
+        """
+        Return the policy that was given; age counts from the run's ``data_interval_end`` unless that was given, too.
+
+        :param changes: fields that are others than what was given.
+        """
+        from airflow_provider_anyformat.retention.policy import RetentionPolicy
+
+        now = datetime.now(UTC)
+        # A run that an asset or a person started may have no data interval.
+        left_out = {"reference_time": self.context.get("data_interval_end") or now, "include_names": ()}
+        values = {each.name: self.given[each.name] for each in fields(RetentionPolicy)} | changes
+        values |= {name: value for name, value in left_out.items() if values[name] is NOT_GIVEN}
+        return RetentionPolicy(**values | {"reference_time": min(values["reference_time"], now)})
+
+    @property
+    def guards(self) -> Guards:
+        """The guards that were given."""
+        from airflow_provider_anyformat.retention.plan import Guards
+
+        names = [each.name for each in fields(Guards)]
+        return Guards(**{name: self.given[name] for name in names if name in self.given})
+
+    @property
+    def origin(self) -> Origin:
+        """Which run this is."""
+        from airflow_provider_anyformat.retention.plan import Origin
+
+        origin, instance = Origin(self.client.base_url, provider_version=__version__), self.context.get("ti")
+        if instance is None:
+            return origin
+        names = ("dag_id", "task_id", "map_index", "run_id", "try_number")
+        return replace(origin, **{name: getattr(instance, name) for name in names})
+
+    @property
+    def options(self) -> RunOptions:
+        """How to delete, and where to keep what."""
+        from airflow_provider_anyformat.bulk import RunOptions
+
+        return RunOptions(
+            origin=self.origin,
+            max_workers=self.given["max_workers"],
+            quota_reserve=self.given["quota_reserve"],
+            ledger=self.folder("ledger_path"),
+            archive=self.folder("archive_path"),
+            push=self.push,
+        )
+
+    @property
+    def is_retry(self) -> bool:
+        """
+        Whether an earlier try of this task may have sent deletes.
+
+        Airflow raises ``max_tries`` when a finished task is cleared, which tells a person's second thoughts from a
+        retry.
+        """
+        instance = self.context.get("ti")
+        return instance is not None and instance.try_number > 1 and instance.max_tries == self.retries
+
+    def folder(self, name: str) -> Folder | None:
+        """Open the folder that a parameter names; ``None`` where it was not given."""
+        path = self.given.get(name, NOT_GIVEN)
+        return None if path is NOT_GIVEN else open_folder(path, name)
+
+    def push(self, key: str, value: Any) -> None:
+        """Keep a value as XCom."""
+        instance = self.context.get("ti")
+        if instance is not None:
+            instance.xcom_push(key=key, value=value)
+
+
+class _AnyformatOperator(BaseOperator):
+    """What the operators share: reading what was given, the client while the task runs, and ending it."""
+
+    ui_color = "#f6d5d5"
+
+    _client: AnyformatClient | None = None
+    _killed = False
+
+    def on_kill(self) -> None:
+        """Send nothing more, end every wait now, and what is in flight within two seconds."""
+        # In Airflow 3 execute() goes on after this; it is a signal handler, so it sets values and no more.
+        self._killed = True
+        if self._client is not None:
+            self._client.stop()
+
+    @contextmanager
+    def _task(self, context: Mapping[str, Any], operator: type[_AnyformatOperator]) -> Iterator[Task]:
+        """
+        Read the parameters, connect, and end as a task should: red if it was told to stop.
+
+        :param operator: our class, whose parameters are read: a subclass of a user's may template other fields.
+        """
+        from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
+
+        with final_errors():
+            given = read_parameters({name: self._given(name, operator) for name in operator.template_fields})
+            hook = AnyformatHook(given["anyformat_conn_id"])
+            client = self._client = hook.get_conn()
+            try:
+                if self._killed:
+                    client.stop()
+                yield Task(client, hook.settings, given, context, self.retries)
+                # Whatever execute() did by then: a task that was killed is not green.
+                client.check_stopped("the task")
+            finally:
+                client.close()
+                self._client = None
+                self._killed = False
+
+    def _given(self, name: str, operator: type[_AnyformatOperator]) -> object:
+        value = getattr(self, name)
+        if value is NOT_GIVEN:
+            value = inspect.signature(operator.__init__).parameters[name].default
+            if value is inspect.Parameter.empty:
+                raise AnyformatValueError(
+                    f"{name}: it was not given, and has no default. It takes {PARAMETERS[name].expects}"
+                )
+        return value
 
 
 @contextmanager
@@ -32,32 +183,121 @@ def final_errors() -> Iterator[None]:
     except AnyformatError as error:
         if error.retryable:
             raise
+        from airflow_provider_anyformat._airflow import AirflowFailException
+
         raise AirflowFailException(str(error)) from None
 
 
-def is_automatic_retry(context: Mapping[str, Any], task: BaseOperator) -> bool:
+def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
     """
-    Say whether an earlier try of this task may have sent deletes.
+    Cut a list into batches, over which Airflow can map a task.
 
-    Airflow raises ``max_tries`` when a finished task is cleared, which tells a person's second thoughts from a retry.
+    :param batch_size: ids a batch; ``NOT_GIVEN``: one flat list.
+    :raises AnyformatValueError: there are too many ids for an XCom, or too many batches.
     """
-    instance = context.get("ti")
-    return instance is not None and instance.try_number > 1 and instance.max_tries == task.retries
+    if len(ids) > LARGEST_LIST:
+        raise AnyformatValueError(
+            f"limit: {len(ids)} ids are more than the {LARGEST_LIST} that one XCom should hold; set limit to take fewer"
+            " a run (with batch_size for larger batches), or let PurgeFileCollectionsOperator do it in one task"
+        )
+    if batch_size is NOT_GIVEN:
+        return ids
+    from airflow_provider_anyformat._airflow import conf
+
+    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    most = int(conf.getint("core", "max_map_length", fallback=1024))
+    if len(batches) > most:
+        raise AnyformatValueError(
+            f"batch_size: {len(ids)} ids in batches of {batch_size} make {len(batches)} batches, and Airflow maps a"
+            f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer a run"
+        )
+    return batches
 
 
-def to_the_end(step: Callable[[], None]) -> None:
+def open_folder(path: str, field: str) -> Folder:
     """
-    Do what has to be done when a task ends, also if more signals come meanwhile: each may raise in the main thread.
+    Return the folder for a ``ledger_path`` or ``archive_path``; call it in the task's main thread.
 
-    :param step: goes on where it stood when it is called again.
+    :param path: an absolute path, ``file://…``, or any URL that ``ObjectStoragePath`` takes.
+    :param field: the parameter's name, for messages.
+    :raises AnyformatValueError: no installed file system knows the URL, or it names another machine's folder.
     """
-    for _ in range(_MORE_SIGNALS):
+    from airflow_provider_anyformat.retention.folder import LocalFolder
+
+    if path.startswith("/"):
+        return LocalFolder(path)
+    if path.startswith("file://"):
+        url = urlsplit(path)
+        if url.netloc not in ("", "localhost") or "?" in path or "#" in path:
+            raise AnyformatValueError(
+                f"{field}: {shown(path)} is not a local folder; write file:///folder, with %3F and %23 for ? and #"
+            )
+        return LocalFolder(unquote(url.path))
+    # Only a task that stores something in an object store needs its file system.
+    from airflow_provider_anyformat._airflow import ObjectStoragePath
+
+    scheme = path.partition("://")[0]
+    try:
+        root = ObjectStoragePath(path)
+        root.fs  # noqa: B018 - the file system is found, and its package imported, on first use
+    except (ImportError, ValueError) as error:
+        # Airflow 2.11.0 sets universal-pathlib no upper bound, and does not work with its 0.3.
+        install = "pip install 'apache-airflow-providers-amazon[s3fs]', on Airflow 2.11.0 also 'universal-pathlib<0.3'"
+        hint = f" ({install})" if scheme in ("s3", "s3a") else ""
+        raise AnyformatValueError(
+            f"{field}: {shown(path)} needs a file system for {scheme}://, and there is none that works{hint}: {error}"
+        ) from None
+    return ObjectFolder(root)
+
+
+class ObjectFolder:
+    """
+    A folder of an object store: each file is one put of finished bytes, never a rename or a delete.
+
+    Where the file system has conditional puts (S3, GCS), that one request is all there is, and no right to look is
+    needed.
+
+    :param root: where it is.
+    """
+
+    def __init__(self, root: ObjectStoragePath) -> None:
+        self._root = root
+        self._fs: Any = root.fs
+        put = getattr(self._fs, "_pipe_file", self._fs.pipe_file)
+        self._create = {"mode": "create"} if "mode" in inspect.signature(put).parameters else {}
+
+    @property
+    def url(self) -> str:
+        """The folder's URL."""
+        return str(self._root).rstrip("/")
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a new object."""
+        path = self._path(name)
+        if not self._create:
+            self._fs.invalidate_cache()
+            if self._fs.exists(path):
+                raise FileExistsError(f"{self.url}/{name} is there already")
+        self._fs.pipe_file(path, data, **self._create)
+
+    def read(self, name: str) -> bytes:
+        """Read an object."""
+        return bytes(self._fs.cat_file(self._path(name)))
+
+    def files(self) -> Iterator[str]:
+        """List the objects below this folder."""
+        self._fs.invalidate_cache()
+        prefix = self._path("").rstrip("/") + "/"
         try:
-            step()
-        except Exception:
-            raise
-        except BaseException as signal:  # noqa: BLE001 - the first one is under way already
-            log.warning("%s while the task was ending: that goes on", type(signal).__name__)
-        else:
+            found = self._fs.find(prefix)
+        except FileNotFoundError:
             return
-    step()
+        for path in found:
+            yield str(path).removeprefix(prefix)
+
+    def folder(self, name: str) -> ObjectFolder:
+        """Return a folder below."""
+        return ObjectFolder(self._root / name)
+
+    def _path(self, name: str) -> str:
+        return str((self._root / name).path if name else self._root.path)

@@ -2,64 +2,18 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat._airflow import BaseOperator
-from airflow_provider_anyformat.operators._parameters import LEFT_OUT, Unset, read_parameters
+from airflow_provider_anyformat.operators._task import _AnyformatOperator, in_batches, open_folder
+from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_anyformat._airflow import Context
-    from airflow_provider_anyformat.api.client import AnyformatClient
-    from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
-
-# What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
-
-
-class _AnyformatOperator(BaseOperator):
-    """What the operators share: reading what was given, the client while the task runs, and ending it."""
-
-    ui_color = "#f6d5d5"
-
-    # Parameters that another operator cannot do without, and this one can.
-    _optional: Sequence[str] = ()
-    _client: AnyformatClient | None = None
-    _killed = False
-
-    def on_kill(self) -> None:
-        """Send nothing more, end every wait now, and what is under way within two seconds."""
-        # In Airflow 3 execute() goes on after this; it is a signal handler, so it sets values and no more.
-        self._killed = True
-        if self._client is not None:
-            self._client.stop()
-
-    def _given(self) -> dict[str, Any]:
-        given = {name: getattr(self, name) for name in self.template_fields}
-        wanted = [name for name in given if name not in self._optional or given[name] is not LEFT_OUT]
-        return dict.fromkeys(self._optional, LEFT_OUT) | read_parameters(wanted, given)
-
-    @contextmanager
-    def _connected(self, anyformat_conn_id: str) -> Iterator[tuple[AnyformatClient, ConnectionSettings]]:
-        from airflow_provider_anyformat.exceptions import AnyformatStoppedError
-        from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-
-        hook = AnyformatHook(anyformat_conn_id)
-        client = self._client = hook.get_conn()
-        try:
-            if self._killed:
-                client.stop()
-            yield client, hook.settings
-            if client.stop_at() is not None:
-                # Whatever execute() did by then: a task that was killed is not green.
-                raise AnyformatStoppedError("the task was told to stop")
-        finally:
-            client.close()
-            self._client = None
-            self._killed = False
 
 
 class DeleteFileCollectionOperator(_AnyformatOperator):
@@ -104,26 +58,22 @@ class DeleteFileCollectionOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> str:
         """Delete the collection; return its id."""
-        from airflow_provider_anyformat.exceptions import AnyformatNotFoundError, AnyformatStoppedError
-        from airflow_provider_anyformat.operators._task import final_errors, is_automatic_retry
+        from airflow_provider_anyformat.exceptions import AnyformatNotFoundError
 
-        with final_errors():
-            given = self._given()
-            collection_id: str = given["collection_id"]
-            with self._connected(given["anyformat_conn_id"]) as (client, _):
-                try:
-                    outcome = client.delete_file_collection(collection_id)
-                except AnyformatNotFoundError as error:
-                    if is_automatic_retry(context, self):
-                        self.log.warning("%s\nAn earlier try of this task must have deleted it: it is gone.", error)
-                    elif given["ignore_if_missing"]:
-                        self.log.info("Collection %s is not there, which ignore_if_missing allows", collection_id)
-                    else:
-                        raise
+        with self._task(context, DeleteFileCollectionOperator) as task:
+            collection_id: str = task.given["collection_id"]
+            try:
+                outcome = task.client.delete_file_collection(collection_id)
+            except AnyformatNotFoundError as error:
+                if task.is_retry:
+                    self.log.warning("%s\nAn earlier try of this task must have deleted it: it is gone.", error)
+                elif task.given["ignore_if_missing"]:
+                    self.log.info("Collection %s is not there, which ignore_if_missing allows", collection_id)
                 else:
-                    self.log.info("Collection %s: %s", collection_id, outcome)
-                if client.stop_at() is not None:
-                    raise AnyformatStoppedError(f"collection {collection_id} is gone, but the task was told to stop")
+                    raise
+            else:
+                self.log.info("Collection %s: %s", collection_id, outcome)
+            task.client.check_stopped(f"collection {collection_id} is gone; the task")
         return collection_id
 
 
@@ -185,24 +135,22 @@ class ListFileCollectionsOperator(_AnyformatOperator):
         "anyformat_conn_id",
     )
 
-    _optional = ("older_than",)
-
     def __init__(
         self,
         *,
         workflow_id: str | Sequence[str],
-        older_than: timedelta | str | Unset = LEFT_OUT,
+        older_than: timedelta | str | NotGiven = NOT_GIVEN,
         age_by: str = "created_at",
-        reference_time: datetime | str | Unset = LEFT_OUT,
+        reference_time: datetime | str | NotGiven = NOT_GIVEN,
         statuses: Sequence[str] | str = ("processed",),
         exclude_collection_ids: Sequence[str] | str = (),
-        include_names: Sequence[str] | str | Unset = LEFT_OUT,
+        include_names: Sequence[str] | str | NotGiven = NOT_GIVEN,
         exclude_names: Sequence[str] | str = (),
         keep_last: int | str = 0,
         max_deletions: int | str = 1000,
         max_deletions_percent: float | str = 100,
         limit: int | str = "unlimited",
-        batch_size: int | str | Unset = LEFT_OUT,
+        batch_size: int | str | NotGiven = NOT_GIVEN,
         anyformat_conn_id: str = "anyformat_default",
         **kwargs: Any,
     ) -> None:
@@ -224,13 +172,25 @@ class ListFileCollectionsOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> list[str] | list[list[str]]:
         """List, and return the ids."""
-        from airflow_provider_anyformat.operators._bulk import list_due
-        from airflow_provider_anyformat.operators._task import final_errors
+        from airflow_provider_anyformat.bulk import list_due
+        from airflow_provider_anyformat.exceptions import AnyformatValueError
 
-        with final_errors():
-            given = self._given()
-            with self._connected(given["anyformat_conn_id"]) as (client, settings):
-                return list_due(client, settings, given, context)
+        with self._task(context, ListFileCollectionsOperator) as task:
+            given, guards = task.given, task.guards
+            if given["older_than"] is not NOT_GIVEN:
+                policy = task.policy()
+                policy.check_min_retention(task.settings.min_retention)
+            elif given["batch_size"] is not NOT_GIVEN:
+                raise AnyformatValueError(
+                    "older_than: it was left out; a list in batches is made for deletion, and needs an age such as"
+                    ' "P90D"'
+                )
+            else:
+                # A list that is not made for deletion asks for no age: everything is older than the shortest time.
+                policy = task.policy(older_than=timedelta.resolution)
+                guards = replace(guards, max_deletions="unlimited", max_deletions_percent=100)
+            ids = list_due(task.client, given["workflow_id"], policy, guards, task.origin)
+            return in_batches(ids, given["batch_size"])
 
 
 class DeleteFileCollectionsOperator(_AnyformatOperator):
@@ -286,7 +246,7 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
         max_deletions: int | str = 1000,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
-        ledger_path: str | Unset = LEFT_OUT,
+        ledger_path: str | NotGiven = NOT_GIVEN,
         anyformat_conn_id: str = "anyformat_default",
         **kwargs: Any,
     ) -> None:
@@ -302,13 +262,18 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """Delete the collections; return the summary."""
-        from airflow_provider_anyformat.operators._bulk import delete_given
-        from airflow_provider_anyformat.operators._task import final_errors, is_automatic_retry
+        from airflow_provider_anyformat.bulk import delete_ids
 
-        with final_errors():
-            given = self._given()
-            with self._connected(given["anyformat_conn_id"]) as (client, _):
-                return delete_given(client, given, context, is_retry=is_automatic_retry(context, self))
+        with self._task(context, DeleteFileCollectionsOperator) as task:
+            return delete_ids(
+                task.client,
+                task.given["collection_ids"],
+                task.guards,
+                task.options,
+                held=task.given["exclude_collection_ids"],
+                ignore_if_missing=task.given["ignore_if_missing"],
+                is_retry=task.is_retry,
+            )
 
 
 class PurgeFileCollectionsOperator(_AnyformatOperator):
@@ -386,18 +351,18 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         workflow_id: str | Sequence[str],
         older_than: timedelta | str,
         age_by: str = "created_at",
-        reference_time: datetime | str | Unset = LEFT_OUT,
+        reference_time: datetime | str | NotGiven = NOT_GIVEN,
         statuses: Sequence[str] | str = ("processed",),
         exclude_collection_ids: Sequence[str] | str = (),
-        include_names: Sequence[str] | str | Unset = LEFT_OUT,
+        include_names: Sequence[str] | str | NotGiven = NOT_GIVEN,
         exclude_names: Sequence[str] | str = (),
         keep_last: int | str = 0,
         max_deletions: int | str = 1000,
         max_deletions_percent: float | str = 100,
         limit: int | str = "unlimited",
         plan_only: bool | str = False,
-        archive_path: str | Unset = LEFT_OUT,
-        ledger_path: str | Unset = LEFT_OUT,
+        archive_path: str | NotGiven = NOT_GIVEN,
+        ledger_path: str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
         anyformat_conn_id: str = "anyformat_default",
@@ -425,13 +390,13 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List, decide, and delete what is due; return the summary."""
-        from airflow_provider_anyformat.operators._bulk import purge
-        from airflow_provider_anyformat.operators._task import final_errors
+        from airflow_provider_anyformat.bulk import purge
 
-        with final_errors():
-            given = self._given()
-            with self._connected(given["anyformat_conn_id"]) as (client, settings):
-                return purge(client, settings, given, context)
+        with self._task(context, PurgeFileCollectionsOperator) as task:
+            policy = task.policy()
+            policy.check_min_retention(task.settings.min_retention)
+            workflow_ids, plan_only = task.given["workflow_id"], task.given["plan_only"]
+            return purge(task.client, workflow_ids, policy, task.guards, task.options, plan_only=plan_only)
 
 
 class ApplyPurgePlanOperator(_AnyformatOperator):
@@ -496,10 +461,10 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         plan_path: str,
         plan_digest: str,
         plan_ttl: timedelta | str = timedelta(days=3),
-        approved_by: str | Mapping[str, Any] | Unset | None = LEFT_OUT,
+        approved_by: str | Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         exclude_collection_ids: Sequence[str] | str = (),
-        archive_path: str | Unset = LEFT_OUT,
-        ledger_path: str | Unset = LEFT_OUT,
+        archive_path: str | NotGiven = NOT_GIVEN,
+        ledger_path: str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
         anyformat_conn_id: str = "anyformat_default",
@@ -519,10 +484,18 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> dict[str, Any]:
         """List again, and delete what is in the plan and still due; return the summary."""
-        from airflow_provider_anyformat.operators._applying import apply_plan
-        from airflow_provider_anyformat.operators._task import final_errors
+        from airflow_provider_anyformat.bulk import apply_plan
 
-        with final_errors():
-            given = self._given()
-            with self._connected(given["anyformat_conn_id"]) as (client, settings):
-                return apply_plan(client, settings, given, context)
+        with self._task(context, ApplyPurgePlanOperator) as task:
+            given = task.given
+            return apply_plan(
+                task.client,
+                open_folder(given["plan_path"], "plan_path"),
+                given["plan_digest"],
+                task.options,
+                ttl=given["plan_ttl"],
+                plan_path=given["plan_path"],
+                approved_by=None if given["approved_by"] is NOT_GIVEN else given["approved_by"],
+                held=given["exclude_collection_ids"],
+                min_retention=task.settings.min_retention,
+            )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import secrets
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -16,7 +15,7 @@ from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, Orig
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from airflow_provider_anyformat.retention.storage import Folder
+    from airflow_provider_anyformat.retention.folder import Folder
 
 SUMMARY_FILE = "summary.json"
 # Beside a summary it says that the run ended with requests under way; listing a folder is enough to see it.
@@ -25,8 +24,8 @@ OPEN_FILE = "open.json"
 PART_ROWS = 200
 PART_SECONDS = 10.0
 OUTCOMES = frozenset({"deleted", "already_gone", "gone_unconfirmed", "failed", "not_attempted", "unknown"})
+GONE = frozenset({"deleted", "already_gone", "gone_unconfirmed"})
 
-_PART = re.compile(r"outcomes-\d{5,}\.jsonl")
 # The longest name of a file that every file system takes, with room to spare.
 _LONGEST_NAME = 240
 
@@ -34,17 +33,21 @@ _LONGEST_NAME = 240
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """
-    What became of one collection: a row of ``outcomes-….jsonl``.
+    What became of one collection, from the reply to the row of ``outcomes-….jsonl``.
 
     :param collection_id: its id.
     :param workflow_id: its workflow; ``None`` where only ids were given.
-    :param outcome: one of ``OUTCOMES``.
+    :param outcome: one of ``OUTCOMES``. Before it is written also ``missing`` (HTTP 404, not judged yet),
+        ``no_results`` and ``no_longer_due``.
     :param http_status: status of the last answer, or ``None``.
     :param error_code: the envelope's, or ``None``.
     :param request_id: likewise.
     :param attempts: how many requests were sent for it.
     :param deleted_at: when the answer came, in UTC, for ``deleted``.
     :param server_date: the ``Date`` of the last answer, as sent.
+    :param message: why, for the log; empty where there is nothing to say. It is not written, nor are the last two.
+    :param retryable: whether a later try of a failed one could succeed.
+    :param fatal: whether the same would happen to every other collection.
     """
 
     collection_id: str
@@ -56,6 +59,21 @@ class Outcome:
     attempts: int = 0
     deleted_at: str | None = None
     server_date: str | None = None
+    message: str = ""
+    retryable: bool = False
+    fatal: bool = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether the collection is gone, whoever deleted it."""
+        return self.outcome in GONE
+
+    def line(self) -> bytes:
+        """Return the row of ``outcomes-….jsonl``."""
+        return canonical({name: getattr(self, name) for name in _WRITTEN})
+
+
+_WRITTEN = tuple(each.name for each in fields(Outcome))[:9]
 
 
 class Ledger:
@@ -131,13 +149,13 @@ class Ledger:
             rows = list(self._waiting.values())[:PART_ROWS]
             # A put that failed may have stored the file all the same: its name is not used twice.
             self._parts += 1
-            self.put(f"outcomes-{self._parts:05d}.jsonl", b"".join([canonical(asdict(row)) for row in rows]))
+            self.put(f"outcomes-{self._parts:05d}.jsonl", b"".join([row.line() for row in rows]))
             for row in rows:
                 del self._waiting[row.collection_id]
             self._waiting_since = self._clock()
 
     def forget(self, outcome: Outcome) -> None:
-        """Write an outcome no more, because it was told elsewhere."""
+        """Drop an outcome that was reported elsewhere."""
         self._waiting.pop(outcome.collection_id, None)
 
     def close(self, summary: dict[str, Any]) -> None:

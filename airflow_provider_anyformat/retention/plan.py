@@ -12,7 +12,8 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_anyformat.retention.policy import ANOMALIES, PlannedRow, RetentionPolicy, Selection
+from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy, Selection
+from airflow_provider_anyformat.retention.reasons import ANOMALIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -121,16 +122,12 @@ class PurgePlan:
     def of_selections(
         cls, selections: Sequence[Selection], *, guards: Guards, origin: Origin, now: datetime
     ) -> PurgePlan:
-        """
-        Make the plan of one run out of the finished selections of its workflows, one each, all by the same policy.
-
-        An id that is due in two workflows is a contradiction and is kept.
-        """
+        """Make the plan of one run out of the concluded selections of its workflows, all by the same policy."""
         policy = selections[0].policy
         kept: Counter[str] = Counter()
         for selection in selections:
             kept.update(selection.kept)
-        candidates = _only_once(selections, kept)
+        candidates = [row for selection in selections for row in selection.due]
         # One after the other, for a key of both would be a tuple for each row.
         candidates.sort(key=attrgetter("collection_id"))
         candidates.sort(key=attrgetter(policy.age_by))
@@ -316,17 +313,6 @@ def forgets_newest(policy: dict[str, Any]) -> bool:
 def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:
     """Return the legal holds, in lower case, that name no row of any of the finished ``selections``."""
     return tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections))))
-
-
-def _only_once(selections: Sequence[Selection], kept: Counter[str]) -> list[PlannedRow]:
-    """Return all due rows; those of an id that several workflows show go to ``kept``."""
-    if len(selections) == 1:
-        return list(selections[0].due)
-    times = Counter(candidate.collection_id for selection in selections for candidate in selection.due)
-    due = [row for selection in selections for row in selection.due if times[row.collection_id] == 1]
-    if len(due) < times.total():
-        kept["contradictory"] += times.total() - len(due)
-    return due
 
 
 def _line(row: PlannedRow) -> bytes:

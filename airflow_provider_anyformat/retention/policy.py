@@ -9,91 +9,44 @@ from array import array
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import starmap
+from itertools import combinations, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from airflow_provider_anyformat.api.models import FileCollection, Rows, shown
+from airflow_provider_anyformat.api.listing import ListingPass
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.retention.reasons import (
+    CODE_CONTRADICTORY,
+    CODE_DUE,
+    CODE_HELD,
+    CODE_HELD_OLD,
+    CODE_HELD_YOUNG,
+    CODE_KEEP_LAST,
+    CODE_MISSING,
+    CODE_NAME,
+    CODE_STATUS,
+    CODE_STATUS_UNKNOWN,
+    CODE_UNREADABLE,
+    CODE_YOUNG,
+    DECISIONS,
+    DUE,
+    HELD_AS,
+    HELD_FORMS,
+    STATUS_FORMS,
+    Decision,
+    judge_ages,
+    positions,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
 
 FINISHED_STATUSES = frozenset({"processed", "error", "cancelled"})
 KNOWN_STATUSES = FINISHED_STATUSES | {"pending", "queued", "in_progress"}
-# Clocks are this far apart without anybody having to look at them.
+# Clock skew up to this is normal.
 CLOCK_SKEW = timedelta(minutes=5)
-# What a program that has no timestamp writes instead: the zero of its clock. Nobody's documents are that old.
-_ZERO_OF_CLOCKS = datetime(1970, 1, 1, tzinfo=UTC)
-
 AgeBy = Literal["created_at", "updated_at"]
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """
-    What becomes of one row.
-
-    :param delete: whether it is due.
-    :param reason: ``due``, or why it is kept; see :func:`decide`.
-    """
-
-    delete: bool
-    reason: str
-
-
-DUE = Decision(True, "due")
-HELD = Decision(False, "held")
-CONTRADICTORY = Decision(False, "contradictory")
-STATUS_UNKNOWN = Decision(False, "status_unknown")
-STATUS = Decision(False, "status")
-NAME = Decision(False, "name")
-TIMESTAMP_MISSING = Decision(False, "timestamp_missing")
-TIMESTAMP_UNREADABLE = Decision(False, "timestamp_unreadable")
-TIMESTAMP_FUTURE = Decision(False, "timestamp_future")
-TOO_YOUNG = Decision(False, "too_young")
-KEEP_LAST = Decision(False, "keep_last")
-
-# A row is remembered as one byte, its place in this table. A held row that is dated and passes status and names still
-# is one of the newest that ``keep_last`` counts, and has codes of its own.
-_TABLE = (
-    DUE,
-    HELD,
-    CONTRADICTORY,
-    STATUS_UNKNOWN,
-    STATUS,
-    NAME,
-    TIMESTAMP_MISSING,
-    TIMESTAMP_UNREADABLE,
-    TIMESTAMP_FUTURE,
-    TOO_YOUNG,
-    KEEP_LAST,
-    HELD,
-    HELD,
-)
-(
-    _DUE,
-    _HELD,
-    _CONTRADICTORY,
-    _STATUS_UNKNOWN,
-    _STATUS,
-    _NAME,
-    _MISSING,
-    _UNREADABLE,
-    _FUTURE,
-    _YOUNG,
-    _KEEP_LAST,
-    _HELD_YOUNG,
-    _HELD_OLD,
-) = range(len(_TABLE))
-_HELD_FORMS = frozenset({_HELD, _HELD_YOUNG, _HELD_OLD})
-_STATUS_FORMS = frozenset({_STATUS, _STATUS_UNKNOWN})
-_HELD_AS = {_YOUNG: _HELD_YOUNG, _DUE: _HELD_OLD}
-
-# Reasons that somebody should look into: where they keep rows, a retention may silently have stopped.
-ANOMALIES = frozenset(
-    {"contradictory", "status_unknown", "timestamp_missing", "timestamp_unreadable", "timestamp_future"}
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,6 +88,20 @@ class RetentionPolicy:
             if isinstance(getattr(self, name), str):
                 raise AnyformatValueError(f"{name}: {shown(getattr(self, name))} is no sequence of texts")
 
+    def check_min_retention(self, min_retention: timedelta, field: str = "older_than") -> None:
+        """
+        Refuse a shorter age than is allowed.
+
+        :param min_retention: the shortest age that the connection allows.
+        :param field: the parameter that the age comes from, for the message; default ``older_than``.
+        :raises AnyformatValueError: ``older_than`` is shorter.
+        """
+        if self.older_than < min_retention:
+            raise AnyformatValueError(
+                f"{field}: the age {self.older_than} is shorter than the connection's min_retention, {min_retention};"
+                " take a longer age, or have whoever is responsible for the connection change its extra"
+            )
+
     def cutoff(self, now: datetime) -> datetime:
         """
         Return the moment, in UTC, before which a row must be dated to be due.
@@ -169,8 +136,8 @@ class Selection:
     """
     Judge the rows of one workflow as they come, and keep no more of them than what is due.
 
-    Feed it each id once, in any portions, then call :meth:`finish`; only then is the outcome final. A kept row costs
-    one byte, so that a million fit a small worker.
+    :func:`select` feeds it each id once, in portions; :func:`conclude` calls :meth:`finish`, and only then is the
+    outcome final. A kept row costs one byte, so that a million fit a small worker.
 
     :param policy: what is due.
     :param now: the time of the decision, aware: the same for all workflows of a run.
@@ -180,6 +147,7 @@ class Selection:
     def __init__(self, policy: RetentionPolicy, now: datetime, workflow_id: str = "") -> None:
         self.workflow_id = workflow_id
         self.policy = policy
+        self.reading = ListingPass(workflow_id)
         self.cutoff = policy.cutoff(now)
         self.due: list[PlannedRow] = []
         self.unmatched_holds = {entry.lower() for entry in policy.exclude_collection_ids}
@@ -191,6 +159,8 @@ class Selection:
         self._statuses = FINISHED_STATUSES.intersection(policy.statuses)
         self._may_go = _name_rule(policy)
         self._holds = frozenset(self.unmatched_holds)
+        # Hashes of the ids that a hold names, by whichever of their rows.
+        self.held: set[int] = set()
         self._moment: Callable[[FileCollection | PlannedRow], datetime] = attrgetter(policy.age_by)
 
     @property
@@ -202,8 +172,8 @@ class Selection:
     def kept(self) -> Counter[str]:
         """How many rows are kept for each reason; reasons without rows are left out."""
         counts: Counter[str] = Counter()
-        for code, decision in enumerate(_TABLE):
-            if code != _DUE and (number := self._codes.count(code)):
+        for code, decision in enumerate(DECISIONS):
+            if code != CODE_DUE and (number := self._codes.count(code)):
                 counts[decision.reason] += number
         return counts
 
@@ -214,11 +184,11 @@ class Selection:
         if self._holds:
             for position, row in enumerate(rows):
                 if self.holds(row):
-                    codes[position] = code = _HELD_AS.get(codes[position], _HELD)
-                    if code == _HELD_OLD:
+                    codes[position] = code = HELD_AS.get(codes[position], CODE_HELD)
+                    if code == CODE_HELD_OLD:
                         self._held_old[start + position] = self._moment(row)
         self._codes += codes
-        due = list(_positions(codes, _DUE))
+        due = list(positions(codes, CODE_DUE))
         if not isinstance(rows, Rows):
             chosen = (rows[each] for each in due)
             self.due += [PlannedRow(r.id, r.workflow_id, r.status, r.created_at, r.updated_at) for r in chosen]
@@ -226,37 +196,41 @@ class Selection:
             self.due += starmap(PlannedRow, rows.dated(due))
         self._due_at.extend([start + each for each in due])
 
-    def finish(self, contradicted: Sequence[int] = ()) -> None:
+    def finish(self, contradicted: Iterable[int] = (), held: Collection[int] = ()) -> None:
         """
         Take into account what only the whole listing shows: contradictions, then ``keep_last``.
 
         :param contradicted: positions, from 0 in the order of :meth:`add`, of the ids that came with different rows.
+        :param held: positions of ids that a hold names by another of their rows.
         """
         for position in contradicted:
-            # A hold is a hold; but nobody knows whether such a row is one of the newest.
-            self._codes[position] = _HELD if self._codes[position] in _HELD_FORMS else _CONTRADICTORY
+            # A hold is a hold; but it is not known whether such a row is one of the newest.
+            is_held = position in held or self._codes[position] in HELD_FORMS
+            self._codes[position] = CODE_HELD if is_held else CODE_CONTRADICTORY
             self._held_old.pop(position, None)
         newest = self._oldest_of_the_newest()
         if newest is not None:
             for position, candidate in zip(self._due_at, self.due, strict=True):
-                if self._codes[position] == _DUE and self._moment(candidate) >= newest:
-                    self._codes[position] = _KEEP_LAST
-        if self._codes.count(_DUE) < len(self.due):
+                if self._codes[position] == CODE_DUE and self._moment(candidate) >= newest:
+                    self._codes[position] = CODE_KEEP_LAST
+        if self._codes.count(CODE_DUE) < len(self.due):
             pairs = zip(self._due_at, self.due, strict=True)
-            self.due = [candidate for position, candidate in pairs if self._codes[position] == _DUE]
+            self.due = [candidate for position, candidate in pairs if self._codes[position] == CODE_DUE]
 
     def decisions(self) -> list[Decision]:
         """Return what became of each row, in the order of :meth:`add`."""
-        return [_TABLE[code] for code in self._codes]
+        return [DECISIONS[code] for code in self._codes]
 
     def reason_at(self, position: int) -> str:
         """Return the reason of one row, counted from 0 in the order of :meth:`add`."""
-        return _TABLE[self._codes[position]].reason
+        return DECISIONS[self._codes[position]].reason
 
     def holds(self, row: FileCollection) -> bool:
         """Say whether a legal hold names this row, and remember which one did."""
         names = {row.id.lower(), (row.file_id or row.id).lower()} & self._holds
         self.unmatched_holds -= names
+        if names:
+            self.held.add(hash(row.id))
         return bool(names)
 
     def _judge(self, rows: Sequence[FileCollection]) -> bytearray:
@@ -264,33 +238,75 @@ class Selection:
         # The columns of a page are at hand without an object for each row.
         columns = rows if isinstance(rows, Rows) else None
         moments = columns.moments(age_by) if columns else [getattr(row, age_by) for row in rows]
-        codes = _ages(moments, self.cutoff, self._latest)
+        codes = judge_ages(moments, self.cutoff, self._latest)
         if columns is None or not columns.have_only(self._statuses):
             statuses = columns.statuses() if columns else [row.status for row in rows]
             for position, status in enumerate(statuses):
                 if status not in self._statuses:
-                    codes[position] = _STATUS if status in KNOWN_STATUSES else _STATUS_UNKNOWN
+                    codes[position] = CODE_STATUS if status in KNOWN_STATUSES else CODE_STATUS_UNKNOWN
         if may_go is not None:
             names = columns.names() if columns else [row.name for row in rows]
             for position, name in enumerate(names):
-                if codes[position] not in _STATUS_FORMS and not may_go(name):
-                    codes[position] = _NAME
-        for position in _positions(codes, _MISSING):
+                if codes[position] not in STATUS_FORMS and not may_go(name):
+                    codes[position] = CODE_NAME
+        for position in positions(codes, CODE_MISSING):
             if age_by in rows[position].unreadable:
-                codes[position] = _UNREADABLE
+                codes[position] = CODE_UNREADABLE
         return codes
 
     def _oldest_of_the_newest(self) -> datetime | None:
         """Return from which moment on ``keep_last`` keeps: all rows of that moment, where several share it."""
         # Too young ones are newer than all that are old enough, and are kept anyway.
-        places = self.policy.keep_last - self._codes.count(_YOUNG) - self._codes.count(_HELD_YOUNG)
+        places = self.policy.keep_last - self._codes.count(CODE_YOUNG) - self._codes.count(CODE_HELD_YOUNG)
         if places <= 0:
             return None
         pairs = zip(self._due_at, self.due, strict=True)
-        moments = [self._moment(candidate) for position, candidate in pairs if self._codes[position] == _DUE]
+        moments = [self._moment(candidate) for position, candidate in pairs if self._codes[position] == CODE_DUE]
         moments.extend(self._held_old.values())
         moments.sort(reverse=True)
         return moments[min(places, len(moments)) - 1] if moments else None
+
+
+def select(pages: Iterable[Page], policy: RetentionPolicy, now: datetime, workflow_id: str = "") -> Selection:
+    """
+    Judge one workflow's pages as they come; :func:`decide` says by which rule.
+
+    :param pages: the pages of one reading, the first to the last.
+    :param policy: what is due.
+    :param now: the time of the decision, aware.
+    :param workflow_id: the workflow; default empty.
+    :return: what is due, and why the rest is kept; final after :func:`conclude`.
+    :raises AnyformatListingError: the reading is not complete.
+    """
+    selection = Selection(policy, now, workflow_id)
+    reading = selection.reading
+    for page in pages:
+        rows = reading.add(page)
+        selection.add(rows)
+        if policy.exclude_collection_ids and len(rows) < len(page.collections):
+            # A hold may name the second of two rows that disagree.
+            for row in page.collections:
+                selection.holds(row)
+    reading.finish()
+    return selection
+
+
+def conclude(selections: Sequence[Selection]) -> None:
+    """
+    Take into account what only all listings together show: contradictions, then ``keep_last``. Call it once.
+
+    An id that two workflows show is a contradiction: their rows are of one collection, and disagree whose it is.
+
+    :param selections: one for each workflow, all by the same policy.
+    """
+    shared: set[int] = set()
+    for one, other in combinations(selections, 2):
+        shared |= one.reading.shared_with(other.reading)
+    held = set[int]().union(*(selection.held for selection in selections))
+    for selection in selections:
+        reading = selection.reading
+        contradicted = {*reading.contradicted_positions(), *reading.places(shared)}
+        selection.finish(contradicted, reading.places(held) if contradicted else ())
 
 
 def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetime) -> list[Decision]:
@@ -319,50 +335,18 @@ def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetim
     :param now: the time of the decision, aware. A later ``reference_time`` counts as ``now``.
     :return: one decision for each row, in the order of ``rows``.
     """
-    selections: dict[str, Selection] = {}
-    contradicted: dict[str, set[int]] = {}
-    first: dict[str, tuple[FileCollection, int]] = {}
-    held: set[str] = set()
-    ids: list[str] = []
+    rows = list(rows)
+    by_workflow: dict[str, list[FileCollection]] = {}
     for row in rows:
-        ids.append(row.id)
-        selection = selections.get(row.workflow_id)
-        if selection is None:
-            selection = selections[row.workflow_id] = Selection(policy, now, row.workflow_id)
-        if selection.holds(row):
-            held.add(row.id)
-        if row.id not in first:
-            first[row.id] = row, selection.listed
-            selection.add((row,))
-        elif first[row.id][0] != row:
-            known, position = first[row.id]
-            contradicted.setdefault(known.workflow_id, set()).add(position)
-    for workflow_id, selection in selections.items():
-        selection.finish(sorted(contradicted.get(workflow_id, ())))
-    decisions = {workflow_id: selection.decisions() for workflow_id, selection in selections.items()}
-    return [HELD if id_ in held else decisions[first[id_][0].workflow_id][first[id_][1]] for id_ in ids]
-
-
-def _ages(moments: Iterable[datetime | None], cutoff: datetime, latest: datetime) -> bytearray:
-    """Return for each moment what a row becomes whose status passes."""
-    return bytearray(
-        [
-            # One expression for all of a page: a call for each moment takes twice as long.
-            _MISSING
-            if moment is None
-            else (_YOUNG if moment <= latest else _FUTURE)
-            if moment >= cutoff
-            else (_DUE if moment > _ZERO_OF_CLOCKS else _UNREADABLE)
-            for moment in moments
-        ]
-    )
-
-
-def _positions(codes: bytearray, code: int) -> Iterator[int]:
-    position = codes.find(code)
-    while position >= 0:
-        yield position
-        position = codes.find(code, position + 1)
+        by_workflow.setdefault(row.workflow_id, []).append(row)
+    decisions: dict[str, dict[str, Decision]] = {}
+    selections = [select([Page(each, 0, 1, 1)], policy, now, name) for name, each in by_workflow.items()]
+    conclude(selections)
+    for selection in selections:
+        decided = selection.decisions()
+        places = selection.reading.positions(row.id for row in by_workflow[selection.workflow_id])
+        decisions[selection.workflow_id] = {name: decided[place] for name, place in places.items()}
+    return [decisions[row.workflow_id][row.id] for row in rows]
 
 
 def _name_rule(policy: RetentionPolicy) -> Callable[[str | None], bool] | None:

@@ -10,17 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.retention.ledger import OPEN_FILE, SUMMARY_FILE, Ledger, Outcome, task_folder
+from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, SUMMARY_FILE, Ledger, Outcome, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, Origin, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
-    from airflow_provider_anyformat.retention.storage import Folder
+    from airflow_provider_anyformat.retention.folder import Folder
 
 # map index / run / try / random digits
 _DEPTH = 4
-_GONE = frozenset({"deleted", "already_gone", "gone_unconfirmed"})
 
 
 @dataclass(slots=True)
@@ -159,7 +158,7 @@ class _Old:
                 for row in self._rows(name, file):
                     if row.get("outcome") != "unknown":
                         known.add(row["collection_id"])
-                    if row.get("outcome") in _GONE:
+                    if row.get("outcome") in GONE:
                         self.gone.add(row["collection_id"])
         return known
 

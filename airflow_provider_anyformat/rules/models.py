@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator, create_model
 
 from airflow_provider_anyformat.api.models import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.operators._parameters import PARAMETERS, is_null, read_parameters
+from airflow_provider_anyformat.parameters import PARAMETERS, is_null, read_parameters
 from airflow_provider_anyformat.retention.plan import Guards
 from airflow_provider_anyformat.retention.policy import RetentionPolicy
 from airflow_provider_anyformat.rules.schedule import PRESETS, check_schedule
@@ -87,7 +87,7 @@ def _parameter(name: str, key: str, value: object) -> None:
     if is_template(value):
         return
     try:
-        read_parameters([name], {name: value})
+        read_parameters({name: value})
     except AnyformatValueError as error:
         raise AnyformatValueError(str(error).replace(f"{name}:", f"{key}:", 1)) from None
 
@@ -106,7 +106,7 @@ PURGE_PARAMETERS: Final[dict[str, Any]] = {
 
 
 def _parameter_type(name: str, key: str, kind: Any) -> Any:
-    return _checked(kind | Template, partial(_parameter, name, key), f"It takes {PARAMETERS[name].words}.")
+    return _checked(kind | Template, partial(_parameter, name, key), f"It takes {PARAMETERS[name].expects}.")
 
 
 _OWN_KEYS: Final[dict[str, Any]] = {

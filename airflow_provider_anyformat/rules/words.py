@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from airflow_provider_anyformat.operators._parameters import read_parameters
+from airflow_provider_anyformat.parameters import read_parameters
 from airflow_provider_anyformat.rules.models import PURGE_PARAMETERS, is_template
 from airflow_provider_anyformat.rules.reading import Rule
 
@@ -23,7 +23,7 @@ def words(rule: Rule) -> str:
 def _read(key: str, value: Any) -> Any:
     if key not in PURGE_PARAMETERS or is_template(value):
         return value
-    return read_parameters([key], {key: value})[key]
+    return read_parameters({key: value})[key]
 
 
 def _selection(values: dict[str, Any]) -> Iterator[str]:

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_anyformat._airflow import DAG, AirflowFailException, BaseOperator
 from airflow_provider_anyformat.operators import files
-from airflow_provider_anyformat.operators._parameters import LEFT_OUT, PARAMETERS
+from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS
 from tests.airflow.recording import serialized
 
 OPERATORS = [
@@ -80,13 +80,11 @@ class TestForm:
         made = make(operator)
         assert all(hasattr(made, name) for name in operator.template_fields)
 
-    def test_every_parameter_is_in_the_table_with_the_same_default(self, operator):
+    def test_every_parameter_is_in_the_table_which_reads_its_default(self, operator):
         for name, parameter in parameters(operator).items():
             declared = PARAMETERS[name]
-            if parameter.default is parameter.empty:
-                assert declared.required, name
-            elif parameter.default is not LEFT_OUT:
-                assert declared.read(parameter.default) == declared.default, name
+            if parameter.default not in (parameter.empty, NOT_GIVEN):
+                assert declared.read(parameter.default) == parameter.default, name
 
     def test_no_name_is_one_of_base_operator(self, operator):
         owned = set(dir(BaseOperator)) | set(inspect.signature(BaseOperator.__init__).parameters)
@@ -129,8 +127,8 @@ class TestLife:
         for name in operator.template_fields:
             value = getattr(made, name)
             assert getattr(again, name) == value
-            if value is LEFT_OUT:
-                assert getattr(again, name) is LEFT_OUT
+            if value is NOT_GIVEN:
+                assert getattr(again, name) is NOT_GIVEN
 
     def test_it_can_be_written_to_the_database_and_read_back(self, operator):
         def parsed():
@@ -155,7 +153,7 @@ class TestLife:
         ours = [
             value for value in vars(made).values() if type(value).__module__.startswith("airflow_provider_anyformat")
         ]
-        assert all(value is LEFT_OUT for value in ours)
+        assert all(value is NOT_GIVEN for value in ours)
 
     def test_on_kill_before_execute_is_harmless(self, operator):
         made = make(operator)

@@ -21,8 +21,6 @@ from typing import Any
 ANSWERS = os.dup(1)
 os.dup2(2, 1)
 
-import airflow_provider_anyformat.hooks.anyformat  # noqa: E402
-import airflow_provider_anyformat.operators._bulk  # noqa: E402, F401
 from tests.integration.purges import FakeTaskInstance, purge  # noqa: E402
 
 

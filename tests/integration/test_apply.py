@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators import _purging
+from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.applying import Planned, asked, plan_json
 from tests.integration.purges import ledger_of
@@ -252,7 +252,7 @@ class TestNoLongerDue:
         self, sandbox: Sandbox, workflow: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         """The second look is at the plan as well."""
-        monkeypatch.setattr(_purging, "SECOND_LOOK_INTERVAL", 0.2)
+        monkeypatch.setattr(bulk_run, "RECHECK_INTERVAL", 0.2)
         ids = old(sandbox, workflow, 60)
         planned = Planned(sandbox, tmp_path, workflow_id=workflow)
         sandbox.latency = 0.02

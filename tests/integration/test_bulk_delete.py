@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators import _deleting
+from airflow_provider_anyformat.bulk import pool
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.purging import (
@@ -232,7 +232,7 @@ class TestSeenWhileItRuns:
         assert all(row["deleted_at"] and row["server_date"] for row in rows)
 
     def test_progress(self, sandbox: Sandbox, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_deleting, "PROGRESS_INTERVAL", 0.2)
+        monkeypatch.setattr(pool, "PROGRESS_INTERVAL", 0.2)
         sandbox.latency = 0.02
         run(delete(collection_ids=fill(sandbox, 80), max_workers=2))
         shown = lines.matching(r"(\d+) of (\d+) \((\d+) %\), ([\d.]+)/s, (\d+ s) left")

@@ -161,8 +161,8 @@ def test_a_killed_run_of_701d8ab_is_settled(filled: Sandbox, tmp_path: Path, wri
 
 
 def test_a_plan_of_701d8ab_is_read(written_before: Path) -> None:
-    from airflow_provider_anyformat.retention.storage import LocalFolder
-    from airflow_provider_anyformat.retention.stored import StoredPlan
+    from airflow_provider_anyformat.retention.folder import LocalFolder
+    from airflow_provider_anyformat.retention.stored_plan import StoredPlan
 
     (path,) = (written_before / "nightly/plan").rglob("plan.json")
     content = json.loads(path.read_text())

@@ -22,17 +22,18 @@ from typing import Any
 
 import pytest
 
+from airflow_provider_anyformat.bulk import pool, recorder, report, signals
+from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.exceptions import AnyformatStoppedError
-from airflow_provider_anyformat.operators import _deleting, _purging, _recording, _task
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
-from airflow_provider_anyformat.retention import ledger, settling, storage
+from airflow_provider_anyformat.retention import folder, ledger, settling
 from tests.integration.purges import GONE, QUICK, FakeTaskInstance, Run, fill, ledger_of, purge
 
 # A file that is open when the exception comes is closed with its last reference.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
 
 COLLECTIONS = 60
-TRACED = {str(module.__file__) for module in (_deleting, _purging, _recording, _task, ledger, settling, storage)}
+TRACED = {str(module.__file__) for module in (pool, bulk_run, recorder, signals, ledger, settling, folder)}
 
 
 class Interrupted(BaseException):
@@ -132,9 +133,9 @@ def sandbox(anyformat_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
     anyformat_sandbox.rate_limit = None
     monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", anyformat_sandbox.conn_json(QUICK))
     # So that a few dozen outcomes take several parts, and the threads have to wait for the record.
-    for module, name, value in ((_deleting, "MOST_UNRECORDED", 16), (_recording, "MOST_UNRECORDED", 16)):
+    for module, name, value in ((pool, "MOST_UNRECORDED", 16), (recorder, "MOST_UNRECORDED", 16)):
         monkeypatch.setattr(module, name, value)
-    monkeypatch.setattr(_deleting, "_POLL", 0.001)
+    monkeypatch.setattr(pool, "_POLL", 0.001)
     return anyformat_sandbox
 
 
@@ -191,7 +192,7 @@ class Signals:
 
     def _handle(self, _: int, frame: Any) -> None:
         while frame is not None:
-            if frame.f_code is _purging.BulkRun.carry_out.__code__:
+            if frame.f_code is bulk_run.DeletionRun.carry_out.__code__:
                 self.raised += 1
                 raise Interrupted
             frame = frame.f_back
@@ -294,13 +295,13 @@ def test_a_killed_task_that_deletes_nothing_is_not_green_either(
     workflow_id, _ = fill(sandbox, 3)
     given = {"older_than": "P30D", **parameters}
     operator = PurgeFileCollectionsOperator(task_id="purge", workflow_id=workflow_id, **given)
-    plan = _recording.make_summary
+    plan = report.make_summary
 
     def late(*args: Any) -> Any:
         operator.on_kill()
         return plan(*args)
 
-    monkeypatch.setattr(_purging, "make_summary", late)
+    monkeypatch.setattr(bulk_run, "make_summary", late)
     with pytest.raises(AnyformatStoppedError):
         operator.execute({})
     assert sandbox.deleted == {}

@@ -20,7 +20,7 @@ from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatLedgerError
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.retention import ledger as ledger_module
-from airflow_provider_anyformat.retention.storage import LocalFolder
+from airflow_provider_anyformat.retention.folder import LocalFolder
 from tests.integration.purges import QUICK, FakeTaskInstance, fill, ledger_of, purge
 
 PLAN = {
@@ -290,7 +290,7 @@ def test_without_a_ledger_the_ids_are_in_the_log(sandbox: Any, caplog: pytest.Lo
     workflow_id, due = fill(sandbox, 45)
     summary = purge(workflow_id)
     assert (summary["ledger"], summary["plan_path"]) == (None, None)
-    mine = [r for r in caplog.records if r.name.endswith("_recording") and r.levelname == "INFO"]
+    mine = [r for r in caplog.records if r.name.endswith(".recorder") and r.levelname == "INFO"]
     ids = [re.findall("[0-9a-f]{8}-[0-9a-f-]{27}", record.getMessage()) for record in mine]
     assert sorted(each for line in ids for each in line) == sorted(due)
     assert max(map(len, ids)) <= 20

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators import _bulk, _listing
+from airflow_provider_anyformat.bulk import scan
+from airflow_provider_anyformat.operators import _task
 from airflow_provider_anyformat.operators.files import ListFileCollectionsOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
@@ -108,10 +109,10 @@ class TestList:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 30)
         given: dict[str, Any] = {"workflow_id": workflow, "older_than": "P90D", **batching}
-        assert _bulk.LARGEST_LIST == 100_000
-        monkeypatch.setattr(_bulk, "LARGEST_LIST", 30)
+        assert _task.LARGEST_LIST == 100_000
+        monkeypatch.setattr(_task, "LARGEST_LIST", 30)
         listed(**given)
-        monkeypatch.setattr(_bulk, "LARGEST_LIST", 29)
+        monkeypatch.setattr(_task, "LARGEST_LIST", 29)
         ran = run(list_(**given))
         assert ran.is_final
         assert all(word in ran.words for word in ("limit", "batch_size", "30", "29"))
@@ -155,7 +156,7 @@ class TestList:
         assert "timestamp_missing 1" in lines.last.getMessage()
 
     def test_progress_of_a_long_listing(self, sandbox: Sandbox, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_listing, "PROGRESS_INTERVAL", 0.1)
+        monkeypatch.setattr(scan, "PROGRESS_INTERVAL", 0.1)
         sandbox.latency = 0.05
         workflow = sandbox.add_workflow()
         sandbox.fill(workflow, 1000)

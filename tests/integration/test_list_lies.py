@@ -219,7 +219,7 @@ class TestListingThatLies:
             sandbox.mangle_page = self._also_in_the_second(ids[2], change)
             ran = run(purge(workflow_id=[one, two], plan_only=True))
             assert ran.counts("listed", "due") == (11, 9)
-            assert ran.summary["kept"].pop("contradictory") == (1 if change else 2)
+            assert ran.summary["kept"] == {"contradictory": 2}
             assert lines.last.levelname == "WARNING"
         run(purge(workflow_id=[two, one]))
         assert left(sandbox, one) | left(sandbox, two) == {ids[2], others[0]}

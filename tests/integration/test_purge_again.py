@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators import _bulk, _purging
+from airflow_provider_anyformat.bulk import jobs
+from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.purging import (
@@ -44,14 +45,14 @@ class TestTwoAtOnce:
         connect(monkeypatch, sandbox, "second")
         ids = old(sandbox, workflow, 200)
         both_listed = threading.Barrier(2)
-        make_plan = _purging.make_plan
+        make_plan = jobs.make_plan
 
         def together(*given: Any) -> Any:
             plan = make_plan(*given)
             both_listed.wait(20)
             return plan
 
-        monkeypatch.setattr(_bulk, "make_plan", together)
+        monkeypatch.setattr(jobs, "make_plan", together)
         ran: dict[str, Ran] = {}
 
         def one(conn_id: str) -> None:
@@ -75,12 +76,12 @@ class TestSecondLook:
 
     @pytest.fixture(autouse=True)
     def _soon(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(_purging, "SECOND_LOOK_INTERVAL", 0.2)
+        monkeypatch.setattr(bulk_run, "RECHECK_INTERVAL", 0.2)
         sandbox.latency = 0.02
 
     def test_an_hour_is_the_default(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.undo()
-        assert _purging.SECOND_LOOK_INTERVAL == 3600
+        assert bulk_run.RECHECK_INTERVAL == 3600
 
     @pytest.mark.parametrize(
         ("given", "change"),
@@ -165,7 +166,7 @@ class TestSecondLook:
         assert sandbox.requests[-1].method == "GET"
 
     def test_a_bulk_run_of_minutes_has_none(self, sandbox: Sandbox, workflow: str, monkeypatch: Any) -> None:
-        monkeypatch.setattr(_purging, "SECOND_LOOK_INTERVAL", 60)
+        monkeypatch.setattr(bulk_run, "RECHECK_INTERVAL", 60)
         old(sandbox, workflow, 60)
         green(workflow_id=workflow)
         assert passes(sandbox) == 1

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators import _deleting
+from airflow_provider_anyformat.bulk import pool, report
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.purging import (
@@ -228,8 +228,8 @@ class TestSeenWhileItRuns:
         assert "25" in lines.last.getMessage()
 
     def test_progress(self, sandbox: Sandbox, workflow: str, lines: Lines, monkeypatch: pytest.MonkeyPatch) -> None:
-        assert _deleting.PROGRESS_INTERVAL == 15
-        monkeypatch.setattr(_deleting, "PROGRESS_INTERVAL", 0.2)
+        assert pool.PROGRESS_INTERVAL == 15
+        monkeypatch.setattr(pool, "PROGRESS_INTERVAL", 0.2)
         sandbox.latency = 0.02
         old(sandbox, workflow, 80)
         green(workflow_id=workflow, max_workers=2)
@@ -242,7 +242,7 @@ class TestSeenWhileItRuns:
         [(0.4, "0 s"), (9, "9 s"), (59.6, "1 min 0 s"), (387, "6 min 27 s"), (3600, "1 h 0 min"), (7500, "2 h 5 min")],
     )
     def test_the_time_that_is_left(self, seconds: float, text: str) -> None:
-        assert _deleting.duration(seconds) == text
+        assert report.duration(seconds) == text
 
     def test_no_names_in_the_ledger(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
         sandbox.add_collection(workflow, name="Erika Mustermann.pdf", created_at=ago(100))

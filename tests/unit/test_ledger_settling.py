@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from airflow_provider_anyformat.retention.settling import Settled, settle
-from airflow_provider_anyformat.retention.storage import LocalFolder
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 
@@ -360,7 +360,7 @@ from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from airflow_provider_anyformat.retention.settling import settle
-from airflow_provider_anyformat.retention.storage import LocalFolder
+from airflow_provider_anyformat.retention.folder import LocalFolder
 
 ledger_path, server = sys.argv[1], Path(sys.argv[2])
 now, origin, root = datetime.now(UTC), Origin("https://x", "dag", "task"), LocalFolder(ledger_path)

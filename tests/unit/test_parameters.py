@@ -20,11 +20,10 @@ from hypothesis import strategies as st
 
 from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.operators._parameters import (
-    LEFT_OUT,
+from airflow_provider_anyformat.parameters import (
+    NOT_GIVEN,
     PARAMETERS,
-    Unset,
-    default,
+    NotGiven,
     read_parameters,
 )
 
@@ -46,7 +45,7 @@ class Lazy(Sequence[Any]):
 
 
 def read(name: str, value: object) -> Any:
-    return read_parameters([name], {name: value})[name]
+    return read_parameters({name: value})[name]
 
 
 def refused(name: str, value: object) -> str:
@@ -55,7 +54,7 @@ def refused(name: str, value: object) -> str:
     message = str(caught.value)
     assert caught.value.retryable is False
     assert message.startswith(f"{name}: {shown(value)} ")
-    assert message.endswith(PARAMETERS[name].words)
+    assert message.endswith(PARAMETERS[name].expects)
     return message
 
 
@@ -148,7 +147,7 @@ TAKEN: list[tuple[str, object, object]] = [
     ("approved_by", "Jane\u00a0O'Doe", "Jane O'Doe"),
     ("approved_by", {"id": "7", "name": None}, "7"),
     ("approved_by", "{'id': '7', 'name': 'jane'}", "jane"),
-    *(("approved_by", nobody, LEFT_OUT) for nobody in (None, "", " None ", "null")),
+    *(("approved_by", nobody, NOT_GIVEN) for nobody in (None, "", " None ", "null")),
 ]
 
 REFUSED: list[tuple[str, object, str]] = [
@@ -343,76 +342,25 @@ def test_every_parameter_is_in_both_tables() -> None:
 def test_a_value_that_is_missing_is_refused_and_never_the_default(name: str, value: object) -> None:
     message = refused(name, value)
     assert "what a missing value looks like" in message
-    assert (f"Leave {name} out" in message) is not PARAMETERS[name].required
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
-def test_a_parameter_that_is_left_out(name: str) -> None:
-    parameter = PARAMETERS[name]
-    for values in ({}, {name: LEFT_OUT}, {name: copy.deepcopy(LEFT_OUT)}, {"other": 5}):
-        if parameter.required:
-            with pytest.raises(AnyformatValueError, match=rf"^{name}: .*left out"):
-                read_parameters([name], values)
-        else:
-            assert read_parameters([name], values) == {name: parameter.default}
+def test_one_that_is_not_given_stays_so(name: str) -> None:
+    for value in (NOT_GIVEN, copy.deepcopy(NOT_GIVEN)):
+        assert read(name, value) is NOT_GIVEN
 
 
-@pytest.mark.parametrize(
-    "name", [name for name, each in PARAMETERS.items() if not each.required and each.default is not LEFT_OUT]
-)
-def test_a_default_that_is_written_out_says_the_same(name: str) -> None:
-    value = default(name)
-    if name == "include_names":
-        # Nothing else says "every name".
-        assert value == ()
-        refused(name, value)
-    else:
-        assert read(name, value) == value
+def test_not_given_stays_itself_and_says_so() -> None:
+    for same in (copy.copy(NOT_GIVEN), copy.deepcopy([NOT_GIVEN])[0], pickle.loads(pickle.dumps(NOT_GIVEN))):
+        assert same is NOT_GIVEN
+    assert NOT_GIVEN is NotGiven.NOT_GIVEN
+    # Airflow shows it under Rendered Templates.
+    assert str(NOT_GIVEN) == "not given"
 
 
-def test_the_defaults() -> None:
-    assert {name: each.default for name, each in PARAMETERS.items() if not each.required} == {
-        "anyformat_conn_id": "anyformat_default",
-        "ignore_if_missing": False,
-        "age_by": "created_at",
-        "reference_time": LEFT_OUT,
-        "statuses": ("processed",),
-        "exclude_collection_ids": (),
-        "include_names": (),
-        "exclude_names": (),
-        "keep_last": 0,
-        "max_deletions": 1000,
-        "max_deletions_percent": 100,
-        "limit": "unlimited",
-        "batch_size": LEFT_OUT,
-        "plan_only": False,
-        "plan_ttl": timedelta(days=3),
-        "approved_by": LEFT_OUT,
-        "archive_path": LEFT_OUT,
-        "ledger_path": LEFT_OUT,
-        "max_workers": 8,
-        "quota_reserve": 0.1,
-    }
-    assert {name for name, each in PARAMETERS.items() if each.required} == {
-        "collection_id",
-        "collection_ids",
-        "workflow_id",
-        "older_than",
-        "plan_path",
-        "plan_digest",
-    }
-
-
-def test_left_out_stays_itself() -> None:
-    for same in (copy.copy(LEFT_OUT), copy.deepcopy([LEFT_OUT])[0], pickle.loads(pickle.dumps(LEFT_OUT))):
-        assert same is LEFT_OUT
-    assert LEFT_OUT is Unset.LEFT_OUT
-
-
-def test_only_the_asked_for_are_read_and_the_first_bad_one_is_named() -> None:
-    assert read_parameters(["limit"], {"limit": "5", "older_than": None}) == {"limit": 5}
+def test_the_first_bad_one_is_named() -> None:
     with pytest.raises(AnyformatValueError, match=r"^older_than: "):
-        read_parameters(["limit", "older_than"], {"limit": "5", "older_than": None})
+        read_parameters({"limit": "5", "older_than": None, "keep_last": None})
 
 
 def test_a_long_value_is_cut_in_the_message() -> None:
@@ -431,7 +379,7 @@ def test_nothing_else_than_a_value_or_the_error_comes_out(name: str, value: obje
 def test_importing_the_table_brings_nothing_heavy() -> None:
     code = """
 import sys
-import airflow_provider_anyformat.operators._parameters
+import airflow_provider_anyformat.parameters
 print(sorted(name for name in sys.modules if name.startswith("airflow_provider_anyformat")))
 print(sorted({"requests", "airflow", "tenacity", "asyncio", "pendulum"} & set(sys.modules)))
 """

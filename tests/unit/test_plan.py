@@ -80,14 +80,6 @@ def test_the_counts_of_several_workflows() -> None:
     assert found.policy is POLICY
 
 
-def test_an_id_that_two_workflows_show_stays() -> None:
-    found = plan(selection(row("a", 40), row("b", 40)), selection(row("a", 40, "w2"), workflow_id="w2"))
-    assert ids(found) == ["b"]
-    assert found.kept == {"contradictory": 2}
-    assert found.due == 1
-    assert found.anomalies == {"contradictory": 2}
-
-
 @pytest.mark.parametrize(
     ("limit", "expected", "kept"),
     [

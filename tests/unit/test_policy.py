@@ -11,13 +11,8 @@ import pytest
 from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.policy import (
-    ANOMALIES,
-    Decision,
-    RetentionPolicy,
-    Selection,
-    decide,
-)
+from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, decide
+from airflow_provider_anyformat.retention.reasons import ANOMALIES, Decision
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -15,10 +15,9 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.api.models import FileCollection, Page
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
-from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, decide
+from airflow_provider_anyformat.retention.policy import RetentionPolicy, conclude, decide, select
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -140,18 +139,17 @@ def test_pages_give_the_plan_that_the_rule_gives(
 ) -> None:
     """What comes in pages and is never made into objects is judged alike; the plan and the kept are the listing."""
     unique = len({row["id"] for row in sent})
-    reading, selection = ListingPass("wf"), Selection(policy, NOW, "wf")
-    for number, start in enumerate(range(0, len(sent), page_size), 1):
-        body = {"results": sent[start : start + page_size], "count": 0, "page": number, "page_size": page_size}
-        selection.add(reading.add(Page.from_json(body, "wf", number)))
-    if not sent:
-        reading.add(Page.from_json({"results": [], "count": 0, "page": 1, "page_size": page_size}, "wf", 1))
-    reading.finish()
-    selection.finish(reading.contradicted_positions())
+    bodies: list[dict[str, Any]] = [
+        {"results": sent[start : start + page_size], "count": 0, "page": number, "page_size": page_size}
+        for number, start in enumerate(range(0, max(len(sent), 1), page_size), 1)
+    ]
+    selection = select([Page.from_json(body, "wf", body["page"]) for body in bodies], policy, NOW, "wf")
+    conclude([selection])
     plan = PurgePlan.of_selections([selection], guards=Guards(limit=limit), origin=Origin("http://x"), now=NOW)
 
     listing = [FileCollection.from_json(row, "wf") for row in sent]
     # In pages only what the server sent can be compared: "2026-01-01T00:00Z" and "…+00:00" disagree, and stay.
+    reading = selection.reading
     places = set(reading.contradicted_positions())
     disputed = {id_ for id_, place in reading.positions(row.id for row in listing).items() if place in places}
     assert disputed >= {row.id for row in listing if Oracle(listing, policy).disputed(row)}

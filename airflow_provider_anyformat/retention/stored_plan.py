@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import check_id, parse_timestamp, shown
-from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.exceptions import AnyformatStorageError, AnyformatValueError
 from airflow_provider_anyformat.retention.plan import (
     FORGETS_NEWEST,
     PLAN_FILE,
@@ -23,7 +23,7 @@ from airflow_provider_anyformat.retention.policy import CLOCK_SKEW, PlannedRow, 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from airflow_provider_anyformat.retention.storage import Folder
+    from airflow_provider_anyformat.retention.folder import Folder
 
 _DURATION = re.compile(r"P(?=.)(?:([0-9]+)D)?(?:T([0-9.]+)S)?")
 _AGAIN = "Make a new one with plan_only=True"
@@ -48,7 +48,8 @@ class StoredPlan:
 
         :param folder: where it lies.
         :param digest: what its content must give.
-        :raises AnyformatValueError: there is none, it cannot be read, or it is another one.
+        :raises AnyformatValueError: there is no whole plan, it is damaged, or it is another one.
+        :raises AnyformatStorageError: it could not be read now.
         """
         try:
             content = json.loads(folder.read(PLAN_FILE))
@@ -62,6 +63,9 @@ class StoredPlan:
             ) from None
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise AnyformatValueError(f"plan_path: the plan in {folder.url} is damaged: {error}. {_AGAIN}") from None
+        except Exception as error:
+            # Each object store has exceptions of its own.
+            raise AnyformatStorageError(f"plan_path: {folder.url} could not be read: {error}") from error
         if not found == digest == content.get("digest"):
             raise AnyformatValueError(
                 f"plan_digest: the plan in {folder.url} has the digest {found}, not {shown(digest)}:"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators._showing import MOST_MARKDOWN, plan_markdown, plan_table
+from airflow_provider_anyformat.bulk.report import MOST_MARKDOWN, plan_markdown, plan_table
 from airflow_provider_anyformat.retention.plan import Guards, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from tests.unit.test_plan import DAY, NOW, ORIGIN, POLICY, due, plan, row, selection

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import (
     Applied,
     Guards,
@@ -24,8 +25,7 @@ from airflow_provider_anyformat.retention.plan import (
     policy_json,
 )
 from airflow_provider_anyformat.retention.policy import PlannedRow
-from airflow_provider_anyformat.retention.storage import LocalFolder
-from airflow_provider_anyformat.retention.stored import StoredPlan, duration_of
+from airflow_provider_anyformat.retention.stored_plan import StoredPlan, duration_of
 from tests.unit.test_plan import DAY, NOW, ORIGIN, POLICY, due, plan, row, selection
 
 

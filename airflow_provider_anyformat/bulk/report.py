@@ -1,19 +1,26 @@
-"""A plan for people: as a table in the task log, and as Markdown for whoever approves it."""
+"""What people read of a run: its plan as a table and as Markdown, its log lines, and its summary."""
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.retention.plan import PurgePlan, utc_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
+
+    from airflow_provider_anyformat.bulk.recorder import Recorder
+    from airflow_provider_anyformat.retention.ledger import Ledger
 
 # What an XCom, and an approval's form, can well hold.
 MOST_MARKDOWN = 4096
 _NAMED = 10
+_HOLDS_NAMED = 20
+
+log = logging.getLogger(__name__)
 
 
 def plan_table(plan: PurgePlan) -> str:
@@ -98,3 +105,103 @@ def _collections(number: int) -> str:
 
 def _table(left: str, right: str, rows: list[tuple[str, int]]) -> str:
     return "\n".join([f"| {left} | {right} |", "|---|---:|", *(f"| {label} | {number} |" for label, number in rows)])
+
+
+def make_summary(plan: PurgePlan, recorder: Recorder, ledger: Ledger | None, unhandled: int = 0) -> dict[str, Any]:
+    """
+    Return the summary of a run; it stays small at any size.
+
+    :param unhandled: planned ids of which nothing is known, because the run had to end; default 0.
+    """
+    counts = recorder.counts
+    kept = dict(sorted((recorder.kept + Counter(plan.kept)).items()))
+    plan_path, plan_digest = None if ledger is None else ledger.url, plan.digest
+    if plan.applied is not None:
+        plan_path, plan_digest = plan.applied.plan_path, plan.applied.plan_digest
+    return {
+        "workflow_ids": list(plan.workflow_ids),
+        "cutoff": utc_text(plan.cutoff),
+        "listed": plan.listed,
+        "due": plan.due,
+        "requested": counts["deleted"] + counts["already_gone"] + counts["failed"],
+        "deleted": counts["deleted"],
+        "already_gone": counts["already_gone"],
+        "failed": counts["failed"],
+        "not_attempted": counts["not_attempted"] + unhandled,
+        "kept": kept,
+        "plan_path": plan_path,
+        "plan_digest": plan_digest,
+        "ledger": None if ledger is None else ledger.url,
+    }
+
+
+def log_plan(plan: PurgePlan) -> None:
+    """Say in one line what was listed, what is due, and what is kept and why; a list has no other line."""
+    level = logging.WARNING if plan.anomalies else logging.INFO
+    log.log(
+        level,
+        "listed %s, due %s, to be deleted %s, kept: %s",
+        plan.listed,
+        plan.due,
+        len(plan.rows),
+        numbers(plan.kept),
+    )
+    log_unmatched(plan)
+
+
+def log_applied(plan: PurgePlan, gone: int) -> None:
+    """
+    Say in one line what becomes of an earlier plan's rows.
+
+    :param gone: how many of ``plan.rows`` are gone already.
+    """
+    log.log(
+        logging.WARNING if plan.kept else logging.INFO,
+        "the plan lists %s, of which %s are to be deleted now, %s are gone already, kept: %s",
+        plan.due,
+        len(plan.rows) - gone,
+        gone,
+        numbers(plan.kept),
+    )
+    log_unmatched(plan)
+
+
+def log_unmatched(plan: PurgePlan) -> None:
+    """Warn of legal holds that name nothing: they may be misspelt."""
+    if plan.unmatched_holds:
+        log.warning(
+            "exclude_collection_ids: %s of the holds matched no listed collection: %s",
+            len(plan.unmatched_holds),
+            ", ".join(plan.unmatched_holds[:_HOLDS_NAMED]),
+        )
+
+
+def log_end(summary: dict[str, Any], plan: PurgePlan) -> None:
+    """Say the ledger, then the end in one line: a warning where rows are kept that somebody should look into."""
+    if summary["ledger"]:
+        # A line of its own, for the log's page cuts off what is long.
+        log.info("ledger: %s", summary["ledger"])
+    log.log(
+        logging.WARNING if plan.anomalies or summary["failed"] or summary["not_attempted"] else logging.INFO,
+        "done: deleted %s, already gone %s, failed %s, not attempted %s, kept %s%s",
+        summary["deleted"],
+        summary["already_gone"],
+        summary["failed"],
+        summary["not_attempted"],
+        sum(summary["kept"].values()),
+        f", of which somebody should look at {numbers(plan.anomalies)}" if plan.anomalies else "",
+    )
+
+
+def numbers(counts: Mapping[str, int]) -> str:
+    """Write numbers by reason in one line."""
+    return ", ".join(f"{reason} {number}" for reason, number in sorted(counts.items())) or "none"
+
+
+def duration(seconds: float) -> str:
+    """Write seconds as a person would: ``2 h 5 min``, ``6 min 27 s``, ``9 s``."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.retention import storage
-from airflow_provider_anyformat.retention.storage import Folder, LocalFolder
+from airflow_provider_anyformat.retention import folder as storage
+from airflow_provider_anyformat.retention.folder import Folder, LocalFolder
 
 
 def names(path: Path) -> list[str]:
@@ -149,7 +149,7 @@ def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path, monke
 RACER = """
 import sys, time
 from pathlib import Path
-from airflow_provider_anyformat.retention.storage import LocalFolder
+from airflow_provider_anyformat.retention.folder import LocalFolder
 
 path, mark = sys.argv[1:]
 print("ready", flush=True)

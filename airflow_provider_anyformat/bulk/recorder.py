@@ -1,0 +1,141 @@
+"""What became of each collection: counted, and written to the ledger or the task log."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED
+from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
+
+_IDS_A_LINE = 20
+# Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
+KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due"})
+
+log = logging.getLogger(__name__)
+
+
+class Recorder:
+    """
+    Keep the outcomes of one run; all of it belongs to the main thread.
+
+    :param ledger: where they are written; ``None``: the ids go to the task log.
+    """
+
+    def __init__(self, ledger: Ledger | None) -> None:
+        self._ledger = ledger
+        # Counted when asked: a signal's exception may come between any two steps, and the same outcome a second time.
+        self._outcomes: dict[str, str] = {}
+        self._gone: list[str] = []
+        self._broken = False
+        self.unwritten = 0
+        self.failures: dict[str, Outcome] = {}
+        self.missing: dict[str, Outcome] = {}
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many were deleted, already gone, failed and not attempted, as the summary has it."""
+        numbers = Counter(self._outcomes.values())
+        return {
+            "deleted": numbers["deleted"],
+            "already_gone": numbers["already_gone"] + numbers["gone_unconfirmed"],
+            # It is not known whether an "unknown" one is gone, so it is a failure.
+            "failed": numbers["failed"] + numbers["unknown"],
+            "not_attempted": numbers["not_attempted"],
+        }
+
+    @property
+    def kept(self) -> Counter[str]:
+        """How many planned ones were kept after all, by reason."""
+        return Counter(outcome for outcome in self._outcomes.values() if outcome in KEPT_AFTER_ALL)
+
+    @property
+    def handled(self) -> int:
+        """Of how many something is known."""
+        return len(self._outcomes)
+
+    @property
+    def has_unknown(self) -> bool:
+        """Whether it is not known of some what became of them."""
+        return "unknown" in self._outcomes.values()
+
+    def record(self, outcome: Outcome) -> None:
+        """Keep one outcome; a later one for the same id replaces it. A ``missing`` one is unknown until then."""
+        name = outcome.collection_id
+        self.missing.pop(name, None)
+        if outcome.outcome == "missing":
+            self.missing[name] = outcome
+            outcome = replace(outcome, outcome="unknown")
+        self._outcomes[name] = outcome.outcome
+        if outcome.outcome in KEPT_AFTER_ALL:
+            log.info("Collection %s stays: %s", name, outcome.message)
+            outcome = replace(outcome, outcome="not_attempted")
+        if outcome.outcome in ("failed", "unknown"):
+            if name not in self.missing:
+                self.failures[name] = outcome
+                log.warning("Collection %s: %s: %s", name, outcome.outcome, outcome.message)
+        else:
+            self.failures.pop(name, None)
+        self._write(outcome)
+
+    def _write(self, outcome: Outcome) -> None:
+        self.unwritten += 1
+        if self._ledger is not None:
+            self._ledger.record(outcome)
+            if self._broken:
+                self._log_unwritten(self._ledger)
+        elif outcome.is_gone:
+            self._gone.append(outcome.collection_id)
+
+    def tick(self) -> None:
+        """
+        Write what has to be written by now.
+
+        :raises AnyformatLedgerError: it could not be written.
+        """
+        # Half of what may be lost, so that the threads go on while the other half is being written.
+        if self.unwritten >= MOST_UNRECORDED // 2 or (self._ledger is not None and self._ledger.due()):
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Write everything now.
+
+        :raises AnyformatLedgerError: it could not be written, for the first time; every outcome went to the log
+            instead.
+        """
+        if self._ledger is not None and self._broken:
+            self._log_unwritten(self._ledger)
+        elif self._ledger is not None:
+            try:
+                self._ledger.flush()
+            except AnyformatLedgerError:
+                self._broken = True
+                self._log_unwritten(self._ledger)
+                raise
+        while self._gone:
+            log.info("deleted: %s", ", ".join(self._gone[:_IDS_A_LINE]))
+            del self._gone[:_IDS_A_LINE]
+        self.unwritten = 0
+
+    def close(self, summary: Mapping[str, Any]) -> None:
+        """
+        Write the rest and the summary; a ledger that broke before stays as it is.
+
+        :raises AnyformatLedgerError: it could not be written.
+        """
+        self.flush()
+        if self._ledger is not None and not self._broken:
+            if self.has_unknown:
+                self._ledger.leave_open()
+            self._ledger.close(dict(summary))
+
+    def _log_unwritten(self, ledger: Ledger) -> None:
+        for outcome in ledger.unwritten:
+            log.error("not in the ledger, which broke: %s", outcome.line().decode().strip())
+            ledger.forget(outcome)
+        self.unwritten = 0

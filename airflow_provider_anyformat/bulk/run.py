@@ -1,0 +1,272 @@
+"""A bulk delete from its plan to its summary: recorded, guarded, deleted, reported."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyformat.bulk.outcome import of_row
+from airflow_provider_anyformat.bulk.pool import DeletePool
+from airflow_provider_anyformat.bulk.recorder import Recorder
+from airflow_provider_anyformat.bulk.report import log_end, make_summary, plan_markdown, plan_table
+from airflow_provider_anyformat.bulk.signals import finish_despite_signals
+from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatValueError
+from airflow_provider_anyformat.retention.archive import Archive
+from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
+from airflow_provider_anyformat.retention.plan import Origin, PurgePlan, due_both_times
+from airflow_provider_anyformat.retention.settling import settle
+
+if TYPE_CHECKING:
+    from airflow_provider_anyformat.api.client import AnyformatClient
+    from airflow_provider_anyformat.bulk.scan import Scan
+    from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.policy import PlannedRow
+
+# Seconds after which a purge that is still deleting lists and decides again.
+RECHECK_INTERVAL = 3600.0
+_NAMED = 20
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunOptions:
+    """
+    How a run deletes, and where it keeps what.
+
+    :param origin: which run this is.
+    :param max_workers: number of threads.
+    :param quota_reserve: share of each rate-limit window that is left to others.
+    :param ledger: the folder below which the run is recorded; default: no ledger.
+    :param archive: the folder for results, kept before a collection is deleted; default: no archive.
+    :param push: keeps a value under a key where other tasks find it: the summary, before a failing run raises; default:
+        nothing is kept.
+    """
+
+    origin: Origin
+    max_workers: int
+    quota_reserve: float
+    ledger: Folder | None = None
+    archive: Folder | None = None
+    push: Callable[[str, Any], object] = lambda *_: None
+
+
+class DeletionRun:
+    """
+    Carry out one plan: record it, delete, record that, and say what came of it.
+
+    :param client: the client, paced.
+    :param plan: what to delete.
+    :param options: how.
+    :param gone: planned ids that the listing does not show any more; they are recorded and not asked for.
+    :param resolve_missing: see :class:`DeletePool`.
+    :param abort_if_all_missing: see :class:`DeletePool`.
+    """
+
+    def __init__(
+        self,
+        client: AnyformatClient,
+        plan: PurgePlan,
+        options: RunOptions,
+        *,
+        gone: Collection[str] = (),
+        resolve_missing: Callable[[Outcome], Outcome] | None = None,
+        abort_if_all_missing: bool = False,
+    ) -> None:
+        self.plan = plan
+        self._client = client
+        self._root = options.ledger
+        self._push = options.push
+        self._ledger = None if options.ledger is None else Ledger(options.ledger, plan.origin)
+        self._recorder = Recorder(self._ledger)
+        self._pool = DeletePool(
+            client,
+            self._recorder,
+            workers=options.max_workers,
+            archive=None if options.archive is None else Archive(options.archive),
+            resolve_missing=resolve_missing,
+            abort_if_all_missing=abort_if_all_missing,
+        )
+        self._next_row = 0
+        self._gone = gone
+        # What is not asked for, although it is in the plan.
+        self._skipped: set[str] = set()
+
+    def only_plan(self) -> dict[str, Any]:
+        """Record and show the plan, delete nothing, and return the summary."""
+        if self._ledger is not None:
+            self._ledger.write_plan(self.plan)
+        log.info("%s", plan_table(self.plan))
+        for sentence in (*self.plan.tripped.values(), *self.plan.not_applicable):
+            log.warning("%s", sentence)
+        summary = make_summary(self.plan, self._recorder, self._ledger)
+        self._recorder.close(summary)
+        self._push("summary", summary)
+        self._push("plan_markdown", plan_markdown(self.plan))
+        log_end(summary, self.plan)
+        return summary
+
+    def carry_out(self, scan: Scan | None = None) -> dict[str, Any]:
+        """
+        Check the guards, delete what is planned, and return the summary.
+
+        :param scan: the complete reading that the plan was made of; default: only ids were given.
+        :raises AnyformatError: a guard tripped, or something was not deleted.
+        """
+        if self._ledger is not None:
+            self._ledger.write_plan(self.plan)
+        if self.plan.tripped:
+            self._end()
+            raise AnyformatValueError("\n".join(self.plan.tripped.values()))
+        try:
+            if scan is not None:
+                self._settle(scan)
+            self._record_gone()
+            left = self._pool.run(
+                self._rows(),
+                len(self.plan.rows) - len(self._skipped),
+                recheck=None if scan is None else partial(self._recheck, scan),
+                recheck_interval=RECHECK_INTERVAL,
+            )
+            for row in left:
+                self._recorder.record(of_row(row, "not_attempted"))
+                self._recorder.tick()
+            if scan is not None and self._recorder.missing:
+                self._confirm_missing(scan)
+            summary = self._end()
+        except BaseException as error:
+            self._end_badly(error)
+            raise
+        failure = self._failure(summary)
+        if failure is not None:
+            raise failure
+        return summary
+
+    def _rows(self) -> Iterator[PlannedRow]:
+        for number, row in enumerate(self.plan.rows, 1):
+            self._next_row = number
+            if row.collection_id not in self._skipped:
+                yield row
+
+    def _settle(self, scan: Scan) -> None:
+        if self._root is None or self._ledger is None:
+            return
+
+        def shows(collection_id: str) -> bool:
+            self._client.check_stopped("settling what earlier runs left open")
+            return bool(scan.shown_by(collection_id))
+
+        settled = settle(
+            self._root,
+            self._ledger,
+            self.plan.origin,
+            workflow_ids=self.plan.workflow_ids,
+            shows=shows,
+            planned={row.collection_id for row in self.plan.rows},
+        )
+        for sentence in settled.warnings:
+            log.warning("%s", sentence)
+        if settled.outcomes:
+            log.info(
+                "%s collections that an earlier run left open when it was killed are gone: gone_unconfirmed",
+                len(settled.outcomes),
+            )
+
+    def _record_gone(self) -> None:
+        for row in self.plan.rows:
+            if row.collection_id in self._gone:
+                self._skip(of_row(row, "gone_unconfirmed"))
+                self._recorder.tick()
+
+    def _skip(self, outcome: Outcome) -> None:
+        self._skipped.add(outcome.collection_id)
+        self._recorder.record(outcome)
+
+    def _recheck(self, scan: Scan) -> None:
+        log.info("this purge has been deleting for a while: listing and deciding again")
+        rows = self.plan.rows[self._next_row :]
+        again = scan.again()
+        due = {row.collection_id for row in due_both_times(rows, again.selections)}
+        skipped_before = len(self._skipped)
+        for row in rows:
+            if row.collection_id in due or row.collection_id in self._skipped:
+                continue
+            if again.shown_by(row.collection_id):
+                self._skip(of_row(row, "no_longer_due", message="it is no longer due"))
+            else:
+                self._skip(of_row(row, "gone_unconfirmed"))
+        if len(self._skipped) > skipped_before:
+            number = len(self._skipped) - skipped_before
+            log.warning("%s planned collections skipped: already gone or no longer due", number)
+
+    def _confirm_missing(self, scan: Scan) -> None:
+        """A collection that was listed a moment ago and is missing now may be gone, or the answer may be wrong."""
+        missing = list(self._recorder.missing.values())
+        log.info("%s collections that had been listed were missing (HTTP 404): listing once more", len(missing))
+        again = scan.again()
+        listed: dict[str, Any] = {
+            "outcome": "failed",
+            "error_code": "still_listed",
+            "message": "still_listed: HTTP 404 for a delete, but the listing still shows it",
+            "retryable": True,
+        }
+        for each in missing:
+            bare = Outcome(each.collection_id, each.workflow_id, "already_gone", 404)
+            self._recorder.record(replace(bare, **listed) if again.shown_by(each.collection_id) else bare)
+            self._recorder.tick()
+
+    def _end(self) -> dict[str, Any]:
+        summary = make_summary(self.plan, self._recorder, self._ledger)
+        self._recorder.close(summary)
+        self._push("summary", summary)
+        log_end(summary, self.plan)
+        return summary
+
+    def _end_badly(self, error: BaseException) -> None:
+        """Close the ledger whatever happened; the exception that ended the run is the one that counts."""
+
+        def end() -> None:
+            self._pool.shutdown()
+            unhandled = len(self.plan.rows) - self._recorder.handled
+            summary = make_summary(self.plan, self._recorder, self._ledger, unhandled)
+            steps: list[Callable[[], object]] = [partial(self._recorder.close, summary)]
+            if isinstance(error, AnyformatError):
+                steps.append(partial(self._push, "summary", summary))
+            for step in steps:
+                try:
+                    step()
+                except Exception as trouble:  # noqa: BLE001 - whatever it is, it must not hide why the run ended
+                    log.error("%s", trouble)  # noqa: TRY400 - one sentence says it
+            log.error("the run had to end: %s", summary)
+
+        finish_despite_signals(end)
+
+    def _failure(self, summary: dict[str, Any]) -> AnyformatError | None:
+        failures = list(self._recorder.failures.values())
+        if self._pool.all_missing:
+            return AnyformatBulkError(
+                "HTTP 404 for every collection so far, so the rest was not asked for. Likely causes: the API key is"
+                " another organisation's, file_id was passed where collection_id is needed, or the list is an old one",
+                status_code=404,
+                retryable=False,
+            )
+        if not failures and not summary["not_attempted"]:
+            return None
+        named = ", ".join(each.collection_id for each in failures[:_NAMED])
+        more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
+        message = f"{len(failures)} of {len(self.plan.rows)} file collections may not have been deleted: {named}{more}"
+        aborted_by = self._pool.aborted_by
+        if aborted_by is not None:
+            message += f". {summary['not_attempted']} were not attempted, because of: {aborted_by.message}"
+        elif failures:
+            message += f". The first says: {failures[0].message}"
+        retryable = any(each.retryable for each in failures)
+        if aborted_by is not None and aborted_by.fatal:
+            retryable = aborted_by.retryable
+        first = aborted_by or failures[0]
+        return AnyformatBulkError(
+            message, status_code=first.http_status, error_code=first.error_code, retryable=retryable
+        )
