@@ -73,11 +73,11 @@ benchmarks: env ## the provider beside what one would write instead, as ratios
 ci: ## all that a change must pass: every Airflow line, oldest dependencies, wheel, demo
 	@bash .ci/run
 
-release-check: tools ## build, look into and install the distribution on two Airflow lines; compare version, tag, changelog
+release-check: tools ## build the distribution, install it under Airflow's own constraints, run DAGs there; compare version, tag, changelog
 	@$(PYTHON) -m scripts.release_check $(TOOLS)
 
 pins: tools ## resolve constraints/ anew
-	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python scripts/pin.py $(TOOLS)/bin/uv
+	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python -m scripts.pin $(TOOLS)/bin/uv
 
 clean: ## remove environments, caches and build results
 	@rm -rf .venv .venv-* .airflow .cache build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants

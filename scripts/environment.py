@@ -21,6 +21,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 UV = "uv>=0.5,<1"
 ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
+# The Pythons that each major version of Airflow runs on, of those that this package is tested with.
+PYTHONS = {"2": ("3.11", "3.12"), "3": ("3.11", "3.12", "3.13")}
 
 
 class EnvironmentFailedError(Exception):
@@ -35,21 +37,25 @@ def airflow_of(pins: Path) -> str:
     return found[1]
 
 
+def version_of(python: str) -> str:
+    """Ask an interpreter which Python it is, as in ``3.12``; empty where it does not run."""
+    return subprocess.run([python, "-c", ASK_VERSION], capture_output=True, text=True, check=False).stdout.strip()
+
+
 def find_python(airflow: str) -> str:
     """
     Find an interpreter that this Airflow runs on, the one that runs this file first.
 
     :raises EnvironmentFailedError: there is none; the message says which would do.
     """
-    fitting = ["3.11", "3.12"] if airflow.startswith("2.") else ["3.11", "3.12", "3.13"]
+    fitting = PYTHONS[airflow[0]]
     seen = []
     for name in [sys.executable, *(f"python{version}" for version in fitting)]:
         path = shutil.which(name)
         if path is None:
             continue
-        asked = subprocess.run([path, "-c", ASK_VERSION], capture_output=True, text=True, check=False)
-        version = asked.stdout.strip()
-        if asked.returncode == 0 and version in fitting:
+        version = version_of(path)
+        if version in fitting:
             return path
         seen.append(f"{path} ({version or 'does not run'})")
     raise EnvironmentFailedError(

@@ -14,11 +14,12 @@ import tempfile
 import tomllib
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
-LINES = {"3.3.2": ("3.11", "3.12", "3.13"), "3.1.8": ("3.11", "3.12"), "2.11.2": ("3.11", "3.12")}
+from scripts.environment import PYTHONS, ROOT
+
+LINES = ("3.3.2", "3.1.8", "2.11.2")
 # The one whose environments the pages are built in, and Celery workers are tried in.
 FULL = "3.3.2"
-OLDEST_AIRFLOW, OLDEST_PYTHONS = "2.11.0", ("3.11", "3.12")
+OLDEST_AIRFLOW = "2.11.0"
 
 
 def resolve(uv: str, python: str, requirements: list[str], constraints: list[str], *options: str) -> list[str]:
@@ -54,19 +55,19 @@ def main() -> None:
 
     files = {
         f"airflow-{airflow}.txt": for_all(
-            uv, pythons, [*everything, *(more if airflow == FULL else ())], [f"apache-airflow=={airflow}"]
+            uv, PYTHONS[airflow[0]], [*everything, *(more if airflow == FULL else ())], [f"apache-airflow=={airflow}"]
         )
-        for airflow, pythons in LINES.items()
+        for airflow in LINES
     }
     # Only what users install has lower bounds that mean something: the tools are as new as these allow.
     names = {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in direct}
     lowest = resolve(
-        uv, OLDEST_PYTHONS[0], direct, [f"apache-airflow=={OLDEST_AIRFLOW}"], "--resolution", "lowest-direct"
+        uv, PYTHONS["2"][0], direct, [f"apache-airflow=={OLDEST_AIRFLOW}"], "--resolution", "lowest-direct"
     )
     held = [line for line in lowest if line.partition("==")[0] in names]
     # Airflow 2.11.0 leaves it without an upper bound, but its ObjectStoragePath refuses s3:// from 0.3 on.
     held.append("universal-pathlib<0.3")
-    files["oldest.txt"] = for_all(uv, OLDEST_PYTHONS, everything, held)
+    files["oldest.txt"] = for_all(uv, PYTHONS["2"], everything, held)
 
     for name, lines in files.items():
         (ROOT / "constraints" / name).write_text("\n".join(lines) + "\n")

@@ -1,8 +1,9 @@
 """
 See whether a release can go out: ``release_check.py TOOLS``, with the environment that holds build and twine.
 
-Version, tag and changelog are compared; sdist and wheel are built into ``dist`` and looked into; the wheel is installed
-into an empty environment of each Airflow line, imported, and looked up in what ``airflow providers`` shows.
+Version, tag and changelog are compared; sdist and wheel are built into ``dist`` and looked into; the wheel is resolved
+under the constraints of six Airflows. Under the oldest and the newest of these it is installed into an empty
+environment, imported, looked up in what ``airflow providers`` shows, and runs DAGs.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from scripts.check_wheel import NAME, PACKAGE
-from scripts.environment import ROOT, EnvironmentFailedError, airflow_of, check, create, find_python, install
+from scripts.constrained import DAYS, NEWEST, OLDEST, ConstrainedError, check_everywhere, constraints, run_dags
+from scripts.environment import ROOT, EnvironmentFailedError, check, create, find_python, install, version_of
 
-LINES = ("2.11.2", "3.3.2")
 DIST = ROOT / "dist"
 HOOK = {
     "connection_type": "anyformat",
@@ -35,7 +36,7 @@ class NotReadyError(Exception):
     """What stands in the way of a release, and what to do about it."""
 
 
-def version_of(source: str) -> str:
+def package_version(source: str) -> str:
     """Read the version from the package's ``__init__.py``, the one place that has it."""
     found = re.search(r'^__version__ = "([^"]+)"$', source, re.MULTILINE)
     if not found:
@@ -142,11 +143,12 @@ def build(tools: Path) -> Path:
     return wheel
 
 
-def try_on(airflow: str, wheel: Path, version: str) -> None:
-    """Install the wheel into an empty environment with one Airflow, and use it there."""
-    pins, folder = ROOT / "constraints" / f"airflow-{airflow}.txt", ROOT / f".venv-wheel-{airflow}"
-    create(folder, find_python(airflow_of(pins)))
-    install(folder, pins, str(wheel))
+def try_on(airflow: str, uv: Path, wheel: Path, version: str) -> None:
+    """Install the wheel into an empty environment under the constraints of one Airflow, and use it there."""
+    found, folder = find_python(airflow), ROOT / f".venv-wheel-{airflow}"
+    pins = constraints(uv, airflow, version_of(found))
+    create(folder, found)
+    install(folder, pins, f"{wheel}[sandbox]", f"apache-airflow=={airflow}")
     check(folder, airflow)
     with tempfile.TemporaryDirectory() as home:
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
@@ -158,6 +160,7 @@ def try_on(airflow: str, wheel: Path, version: str) -> None:
     shown = next(row for row in providers if row["package_name"] == NAME)
     print(f"Airflow {airflow} shows: {shown['package_name']} | {shown['description']} | {shown['version']}", flush=True)
     print(f"Airflow {airflow} shows: {' | '.join(HOOK.values())}", flush=True)
+    run_dags(folder, pins)
 
 
 def _rows(python: str, what: str, variables: Mapping[str, str]) -> list[dict[str, str]]:
@@ -182,19 +185,23 @@ def main(tools: Path) -> None:
 
     :param tools: the environment that holds build and twine.
     """
-    version = version_of((ROOT / PACKAGE / "__init__.py").read_text())
+    version = package_version((ROOT / PACKAGE / "__init__.py").read_text())
     found = tags()
     if found is None:
         print("this is no git checkout, so there is no tag to compare", flush=True)
     print(compare(version, (ROOT / "CHANGELOG.md").read_text(), *(found or ([], []))), flush=True)
-    wheel = build(tools.absolute())
-    for airflow in LINES:
-        try_on(airflow, wheel, version)
-    print(f"{wheel.name} is fit to be released, with {', '.join(LINES)}")
+    tools = tools.absolute()
+    pages = [str(tools / "bin" / "python"), "-m", "pytest", "-q", "tests/unit/test_docs.py"]
+    _run(pages, "README or docs link to what is not there, or claim what is not so")
+    wheel, uv = build(tools), tools / "bin" / "uv"
+    check_everywhere(uv, wheel)
+    for airflow in (OLDEST, NEWEST):
+        try_on(airflow, uv, wheel, version)
+    print(f"{wheel.name} is fit to be released: it installs with {', '.join(DAYS)}")
 
 
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
-    except (NotReadyError, EnvironmentFailedError) as error:
+    except (NotReadyError, ConstrainedError, EnvironmentFailedError) as error:
         sys.exit(f"release-check: {error}")

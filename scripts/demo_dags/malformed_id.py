@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from airflow.sdk import DAG
+from airflow import DAG
 
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 

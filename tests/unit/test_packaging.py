@@ -64,17 +64,30 @@ def test_the_installed_entry_points() -> None:
     assert len(points) == 2
 
 
-def test_the_dependencies_are_few_and_bounded() -> None:
-    plain = [Requirement(text) for text in PROJECT["dependencies"]]
-    assert {requirement.name for requirement in plain} == {
-        "apache-airflow",
-        "pydantic",
-        "pyyaml",
-        "requests",
-        "tenacity",
-    }
-    for requirement in plain:
-        assert [specifier.operator for specifier in requirement.specifier] == [">="], str(requirement)
+# What Airflow 2.11.0 pinned on the day of its release: no bound may be above, for its constraints file holds these.
+PINNED_BY_2_11_0 = {
+    "apache-airflow": "2.11.0",
+    "pydantic": "2.11.4",
+    "pyyaml": "6.0.2",
+    "requests": "2.32.3",
+    "tenacity": "9.1.2",
+}
+
+
+def test_the_dependencies_are_few_and_within_the_oldest_constraints() -> None:
+    plain = {requirement.name: requirement.specifier for requirement in map(Requirement, PROJECT["dependencies"])}
+    assert plain.keys() == PINNED_BY_2_11_0.keys()
+    for name, specifier in plain.items():
+        assert [one.operator for one in specifier] == [">="], name
+        assert specifier.contains(PINNED_BY_2_11_0[name]), name
+
+
+def test_the_pythons_are_the_same_wherever_they_are_claimed() -> None:
+    tried = {version for versions in load("environment").PYTHONS.values() for version in versions}
+    claimed = {text.rpartition(" ")[2] for text in PROJECT["classifiers"] if "Python :: 3." in text}
+    (row,) = re.findall(r"^\| Python \| (.*) \|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    assert claimed == tried == set(re.findall(r"3\.1\d\b(?!\.)", row.partition(";")[0]))
+    assert PROJECT["requires-python"] == f">={min(tried)}"
 
 
 def test_this_environment_is_one_that_is_pinned() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat.get_provider_info import get_provider_info
-from scripts.release_check import HOOK, NotReadyError, check_rows, compare, version_of
+from scripts.release_check import HOOK, NotReadyError, check_rows, compare, package_version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = {"package_name": "airflow-provider-anyformat", "description": "anyformat https://a.ai", "version": "1.2.0"}
@@ -62,11 +62,11 @@ def test_what_does_not(text: str, here: list[str], elsewhere: list[str], says: s
 def test_the_version_stands_in_one_place() -> None:
     source = (ROOT / "airflow_provider_anyformat" / "__init__.py").read_text()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-    assert version_of(source) == __version__
+    assert package_version(source) == __version__
     assert "version" not in project["project"]
     assert project["tool"]["hatch"]["version"] == {"path": "airflow_provider_anyformat/__init__.py"}
     with pytest.raises(NotReadyError, match="write it there"):
-        version_of('"""A package."""\n')
+        package_version('"""A package."""\n')
 
 
 def test_this_checkout_could_be_tagged() -> None:

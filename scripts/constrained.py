@@ -1,0 +1,97 @@
+"""
+See that a wheel installs under Airflow's own constraints, and runs real DAGs there.
+
+Airflow publishes a constraints file with each release: what its dependencies were on that day. The package index knows
+that too, so the same versions are had by resolving Airflow with nothing newer than the day.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from scripts.check_wheel import NAME
+from scripts.environment import PYTHONS, ROOT, install
+
+# The oldest Airflow that is supported, the newest, and what lies between: each with the day of its constraints.
+DAYS = {
+    "2.11.0": "2025-05-25",
+    "2.11.2": "2026-03-17",
+    "3.1.0": "2025-09-29",
+    "3.1.8": "2026-03-17",
+    "3.3.0": "2026-07-14",
+    "3.3.2": "2026-09-19",
+}
+OLDEST, *_, NEWEST = DAYS
+FOLDER = ROOT / "build" / "constraints"
+# Of the suite's real DAG runs: the README's, deletes after loading, purges with a ledger.
+DAG_RUNS = ("test_readme.py", "test_examples_delete.py", "test_examples_purge.py")
+# What these tests read, of which the package's source must not be a part.
+READ = ("tests", "example_dags", "docs", "scripts", "README.md", "pyproject.toml")
+
+
+class ConstrainedError(Exception):
+    """What does not install, or does not run, under which constraints."""
+
+
+def constraints(uv: Path, airflow: str, python: str) -> Path:
+    """Resolve an Airflow as of its day for a version of Python, and return the file of bare pins."""
+    path = FOLDER / f"{airflow}-{python}.txt"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lines = _compile(uv, python, [f"apache-airflow=={airflow}"], "--exclude-newer", DAYS[airflow])
+    path.write_text(lines)
+    return path
+
+
+def check_everywhere(uv: Path, wheel: Path) -> None:
+    """
+    Resolve the wheel and its sandbox under the constraints of each Airflow on each of its Pythons.
+
+    :raises ConstrainedError: it contradicts some of them.
+    """
+    every = [(airflow, python) for airflow in DAYS for python in PYTHONS[airflow[0]]]
+    with ThreadPoolExecutor(4) as threads:
+        for line in threads.map(lambda one: _check(uv, wheel, *one), every):
+            print(line, flush=True)
+
+
+def run_dags(folder: Path, pins: Path) -> None:
+    """
+    Run real DAGs in an environment that holds the installed wheel.
+
+    :raises ConstrainedError: a run did not end as it should.
+    """
+    install(folder, pins, "pytest", "pytest-timeout")
+    with tempfile.TemporaryDirectory() as elsewhere:
+        for name in READ:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+            copy(ROOT / name, Path(elsewhere, name))
+        command = [str((folder / "bin" / "python").absolute()), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
+        done = subprocess.run(
+            [*command, *(f"tests/airflow/{name}" for name in DAG_RUNS)],
+            cwd=elsewhere,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    if done.returncode != 0:
+        raise ConstrainedError(f"DAG runs fail in {folder.name}, where {pins.name} holds; pytest says why above")
+
+
+def _check(uv: Path, wheel: Path, airflow: str, python: str) -> str:
+    pins = constraints(uv, airflow, python)
+    wanted = [f"{NAME}[sandbox] @ {wheel.as_uri()}", f"apache-airflow=={airflow}"]
+    _compile(uv, python, wanted, "--constraint", str(pins))
+    return f"resolves under the constraints of Airflow {airflow}, {DAYS[airflow]}, Python {python}"
+
+
+def _compile(uv: Path, python: str, wanted: list[str], *options: str) -> str:
+    command = [str(uv), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
+    done = subprocess.run(
+        [*command, *options, "-"], input="\n".join(wanted), capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise ConstrainedError(f"{' '.join(wanted)} on Python {python}, {' '.join(options)}:\n{done.stderr}")
+    return done.stdout
