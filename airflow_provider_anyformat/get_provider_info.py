@@ -65,6 +65,8 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.operators.files"]}],
         "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.hooks.anyformat"]}],
+        # Airflow 2.11 shows a task's link only if its class stands here.
+        "extra-links": ["airflow_provider_anyformat.links.AnyformatLink"],
         "connection-types": [
             {
                 "connection-type": "anyformat",

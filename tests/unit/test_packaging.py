@@ -55,13 +55,14 @@ def test_a_file_under_airflow_in_the_wheel_is_seen(tmp_path: Path) -> None:
 def test_the_installed_entry_points() -> None:
     points = {
         (point.group, point.name): point.load()
-        for group in ("apache_airflow_provider", "pytest11")
+        for group in ("airflow.plugins", "apache_airflow_provider", "pytest11")
         for point in entry_points(group=group)
         if point.module.startswith("airflow_provider_anyformat")
     }
     assert points[("apache_airflow_provider", "provider_info")]()["package-name"] == PROJECT["name"]
     assert hasattr(points[("pytest11", "anyformat")], "anyformat_sandbox")
-    assert len(points) == 2
+    assert points[("airflow.plugins", "anyformat")].name == "anyformat"
+    assert len(points) == 3
 
 
 # What Airflow 2.11.0 pinned on the day of its release: no bound may be above, for its constraints file holds these.

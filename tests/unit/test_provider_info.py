@@ -71,6 +71,9 @@ class TestDescription:
                 assert entry["integration-name"] in {one["integration-name"] for one in info["integrations"]}
                 for module in entry["python-modules"]:
                     importlib.import_module(module)
+        for link in info["extra-links"]:
+            module, _, name = link.rpartition(".")
+            assert getattr(importlib.import_module(module), name).name == "anyformat"
         (connection_type,) = info["connection-types"]
         module, _, name = connection_type["hook-class-name"].rpartition(".")
         hook = getattr(importlib.import_module(module), name)

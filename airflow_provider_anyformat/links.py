@@ -1,0 +1,53 @@
+"""The buttons beside a task instance: its workflow in anyformat, and what the page "Retention" says of it."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import quote
+
+from airflow_provider_anyformat._airflow import BaseOperatorLink
+
+APP = "https://app.anyformat.ai/workflows"
+# What the client takes for an id; a template that was not rendered does not match.
+_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
+
+
+class AnyformatLink(BaseOperatorLink):
+    """Open the task's workflow in anyformat; of several workflows, the first."""
+
+    name = "anyformat"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:
+        """
+        Return the address, or an empty text where no workflow is known.
+
+        :param operator: the task; its ``workflow_id`` may be one id or a list.
+        :param ti_key: the task instance, whose XCom ``summary`` names the workflows of a purge.
+        """
+        workflow_id = _first_id(getattr(operator, "workflow_id", None))
+        if workflow_id is None:
+            from airflow_provider_anyformat._airflow import XCom
+
+            # Airflow 2.11 asks with the task as it is written, and an applied plan has its workflows in a file.
+            summary = XCom.get_value(ti_key=ti_key, key="summary")
+            workflow_id = _first_id(summary.get("workflow_ids")) if isinstance(summary, dict) else None
+        return "" if workflow_id is None else f"{APP}/{workflow_id}"
+
+
+class RetentionLink(BaseOperatorLink):
+    """Open the page "Retention" at this task; the page came with Airflow 3.1."""
+
+    name = "Retention"
+
+    def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
+        """Return the address within this Airflow."""
+        from airflow_provider_anyformat.plugin import URL_ROUTE, airflow_path
+
+        return f"{airflow_path()}/plugin/{URL_ROUTE}#{quote(ti_key.dag_id, safe='')}/{quote(ti_key.task_id, safe='')}"
+
+
+def _first_id(value: Any) -> str | None:
+    if isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return value if isinstance(value, str) and _ID.fullmatch(value) else None
