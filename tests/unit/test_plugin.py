@@ -1,4 +1,4 @@
-"""The plugin and the links: what they cost, what they lead to, and that the page's files keep to themselves."""
+"""The plugin: what it costs, what it tells Airflow, and that the page's files keep to themselves."""
 
 from __future__ import annotations
 
@@ -7,21 +7,16 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import airflow_provider_anyformat.plugin
-from airflow_provider_anyformat import _airflow
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_1_PLUS
-from airflow_provider_anyformat.links import AnyformatLink, RetentionLink
 from airflow_provider_anyformat.plugin import AnyformatPlugin
 from airflow_provider_anyformat.retention.policy import ANOMALIES
 
 STATIC = Path(airflow_provider_anyformat.plugin.__file__).with_name("static")
 FILES = sorted(STATIC.iterdir())
-WORKFLOW = "11111111-2222-4333-8444-555555555555"
-TI = SimpleNamespace(dag_id="a dag", task_id="purge/x", run_id="r", map_index=-1)
 needs_page = pytest.mark.skipif(not AIRFLOW_V_3_1_PLUS, reason="the page came with Airflow 3.1")
 
 LOAD = """
@@ -85,35 +80,3 @@ def test_the_page_names_the_same_anomalies_as_the_policy():
     listed = re.search(r"const ANOMALIES = (\[.*?\]);", (STATIC / "words.js").read_text(), re.DOTALL)
     assert listed is not None
     assert set(re.findall(r'"(\w+)"', listed[1])) >= ANOMALIES
-
-
-@pytest.mark.parametrize(
-    ("workflow_id", "summary", "expected"),
-    [
-        (WORKFLOW, None, WORKFLOW),
-        ([WORKFLOW, "other"], None, WORKFLOW),
-        ("{{ params.workflow_id }}", {"workflow_ids": [WORKFLOW]}, WORKFLOW),
-        (None, {"workflow_ids": [WORKFLOW]}, WORKFLOW),
-        (None, {"workflow_ids": []}, None),
-        (None, None, None),
-        ("../../evil", None, None),
-    ],
-)
-def test_the_link_to_anyformat(workflow_id, summary, expected, monkeypatch):
-    asked = []
-
-    class XCom:
-        @staticmethod
-        def get_value(*, ti_key, key):
-            asked.append((ti_key, key))
-            return summary
-
-    monkeypatch.setattr(_airflow, "XCom", XCom, raising=False)
-    url = AnyformatLink().get_link(SimpleNamespace(workflow_id=workflow_id), ti_key=TI)
-    assert url == (f"https://app.anyformat.ai/workflows/{expected}" if expected else "")
-    assert asked in ([], [(TI, "summary")])
-
-
-def test_the_link_to_the_page_names_the_task():
-    url = RetentionLink().get_link(None, ti_key=TI)
-    assert url.endswith("/plugin/anyformat-retention#a%20dag/purge%2Fx")

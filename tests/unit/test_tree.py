@@ -38,6 +38,8 @@ TESTED_BY = {
     "hooks/anyformat.py": "hook",
     "operators/files.py": "operator",
     "retention/reasons.py": "policy",
+    "plugin/web.py": "plugin",
+    "retry_policies.py": "retry_policy",
 }
 # BaseOperator owns these names: a parameter of ours called so would change what Airflow does.
 AIRFLOWS_OWN = {"dry_run", "retries", "retry_delay", "resources", "params", "output", "pool"}
