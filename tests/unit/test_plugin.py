@@ -13,7 +13,7 @@ import pytest
 import airflow_provider_anyformat.plugin
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_1_PLUS
 from airflow_provider_anyformat.plugin import AnyformatPlugin
-from airflow_provider_anyformat.retention.policy import ANOMALIES
+from airflow_provider_anyformat.retention.reasons import ANOMALIES
 
 STATIC = Path(airflow_provider_anyformat.plugin.__file__).with_name("static")
 FILES = sorted(STATIC.iterdir())
