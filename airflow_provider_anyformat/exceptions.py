@@ -95,6 +95,26 @@ class AnyformatConnectionError(AnyformatError):
     retryable = True
 
 
+class AnyformatNotReadyError(AnyformatClientError):
+    """The results are not ready: the processing has not ended. Retryable."""
+
+    retryable = True
+
+
+class AnyformatNoResultsError(AnyformatClientError):
+    """The processing ended in an error or was cancelled: there will be no results. Final."""
+
+
+class AnyformatLostReplyError(AnyformatError):
+    """The reply to a submit was lost: a collection may exist, and be billed, whose id is unknown. Final."""
+
+
+class AnyformatTimeoutError(AnyformatError):
+    """The processing had not ended by the deadline; the collection stays, and a retry waits on. Retryable."""
+
+    retryable = True
+
+
 class AnyformatListingError(AnyformatError):
     """A listing that is not complete or not consistent; nothing may be deleted on its strength. Retryable."""
 

@@ -16,6 +16,7 @@ PLACEHOLDERS = {
     "backoff": "1.0",
     "max_backoff": "120",
     "min_retention": "1",
+    "api_version": "v2",
 }
 
 
@@ -46,6 +47,11 @@ CONN_FIELDS = {
         "No purge or list for deletion may ask for a shorter age, whatever its DAG says.",
         1,
     ),
+    "api_version": {
+        "label": "API version",
+        "description": "v2 or v3, the version of the API to speak; ids are the same in both.",
+        "schema": {"type": ["string", "null"], "default": "v2"},
+    },
 }
 
 

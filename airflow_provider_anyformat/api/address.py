@@ -55,8 +55,8 @@ def check_base_url(host: object, *, schema: object = None, port: object = None) 
     """
     Return the server's base URL, ``scheme://host[:port]``, out of what a connection holds.
 
-    :param host: empty for the real service, or a host, ``host:port``, or a base URL; a trailing ``/`` or ``/v2`` is
-        dropped.
+    :param host: empty for the real service, or a host, ``host:port``, or a base URL; a trailing ``/``, ``/v2`` or
+        ``/v3`` is dropped.
     :param schema: ``https`` (default) or ``http``, which is for loopback only: the key never travels in clear.
     :param port: 1 to 65535; default: the scheme's.
     :raises AnyformatValueError: one of them is none, they contradict each other, or ``http`` would leave this machine.
@@ -101,7 +101,7 @@ def _text(field: str, value: object) -> str:
 
 def _host_and_port(text: str, rest: str) -> tuple[str, str]:
     netloc, _, path = rest.partition("/")
-    if path.rstrip("/") not in ("", "v2"):
+    if path.rstrip("/") not in ("", "v2", "v3"):
         raise AnyformatValueError(f"host: {shown(text)} has the path {shown('/' + path)}; give the host without a path")
     if netloc.count(":") > 1 and not netloc.startswith("["):
         netloc = f"[{netloc}]"

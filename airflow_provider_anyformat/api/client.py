@@ -1,62 +1,100 @@
-"""The client: one method a call, and the one place that builds URLs."""
+"""The client: one method a call. What differs between the versions of the API is in ``v2`` and ``v3``."""
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_anyformat import __version__
-from airflow_provider_anyformat.api.calls import Call, Caller
+from airflow_provider_anyformat.api import v2, v3
+from airflow_provider_anyformat.api.caller import Caller
+from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.listing import ListingPass
-from airflow_provider_anyformat.api.models import FileCollection, Page, check_id
-from airflow_provider_anyformat.api.replies import (
-    DeleteOutcome,
-    is_own,
-    read_http_date,
-    repeats,
-)
+from airflow_provider_anyformat.api.models import FileCollection, Page, check_id, is_id, shown
+from airflow_provider_anyformat.api.replies import DeleteOutcome
 from airflow_provider_anyformat.exceptions import (
     AnyformatClientError,
     AnyformatError,
-    AnyformatListingError,
+    AnyformatLostReplyError,
     AnyformatNotFoundError,
+    AnyformatServerError,
+    AnyformatStoppedError,
+    AnyformatValueError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
+    from airflow_provider_anyformat.api.runs import Document, RunState
 
 __all__ = ["AnyformatClient", "DeleteOutcome"]
 
-log = logging.getLogger(__name__)
 
-USER_AGENT = f"airflow-provider-anyformat/{__version__}"
-PAGE_SIZE = 100
-LISTING_BYTES = 32 * 1024 * 1024
-RESULT_BYTES = 256 * 1024 * 1024
+class Version(Protocol):
+    """What a version of the API has to say: a module of these functions."""
+
+    SUBMITS_ONCE: bool
+
+    def delete(self, caller: Caller, call: Call, collection_id: str, /) -> DeleteOutcome:
+        """Delete a collection."""
+
+    def ask_for(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> None:
+        """Ask for a collection; only anyformat's own 404 raises ``AnyformatNotFoundError``."""
+
+    def pages(self, caller: Caller, workflow_id: str, /, tries: int | None = None) -> Iterator[Page]:
+        """Yield the pages of a listing."""
+
+    def submit(self, caller: Caller, call: Call, workflow_id: str, document: Document, key: str, /) -> object:
+        """Submit a document; return what stands where the collection's id should."""
+
+    def look(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> RunState:
+        """Ask how the processing stands."""
+
+    def results(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> bytes:
+        """Return the results."""
+
+    def check_key(self, caller: Caller, call: Call, /) -> bool:
+        """Make a cheap call that needs a valid key; return whether the answer is anyformat's."""
+
+
+VERSIONS: Mapping[str, Version] = {"v2": v2, "v3": v3}
+
+log = logging.getLogger(__name__)
 
 
 class AnyformatClient(Caller):
     """
     Speaks HTTP to anyformat: one method a call; ids are checked before anything is sent.
 
-    Threads may share it; each gets a session of its own. For its parameters see
-    :class:`~airflow_provider_anyformat.api.calls.Caller`.
+    Threads may share it; each gets a session of its own.
+
+    :param api_key: the API key.
+    :param base_url: ``scheme://host[:port]`` of the server; default the real service. ``http`` only to loopback.
+    :param api_version: ``"v2"`` (default) or ``"v3"``; the ids are the same in both.
+    :param settings: see :class:`~airflow_provider_anyformat.api.caller.Caller`.
+    :raises AnyformatValueError: one of them cannot be used; nothing was sent.
     """
+
+    def __init__(self, *args: Any, api_version: str = "v2", **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        if api_version not in VERSIONS:
+            raise AnyformatValueError(
+                f'api_version: {shown(api_version)} is not a version of the API; give "v2" or "v3", or leave it out'
+            )
+        self._version = VERSIONS[api_version]
 
     def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
         """
-        Delete a collection, its files and its results, permanently: ``DELETE /v2/files/{collection_id}/``.
+        Delete a collection, its files and its results, permanently.
 
         :param collection_id: the ``id`` that the upload or the run returned, never a ``file_id``.
-        :return: ``"deleted"`` for HTTP 204; ``"already_gone"`` for HTTP 404 after a try of this call that may have
-            taken effect.
+        :return: ``"deleted"`` for HTTP 204 (v3: or another 2xx, if the server then says that it is gone);
+            ``"already_gone"`` for HTTP 404 after a try of this call that may have taken effect.
         :raises AnyformatNotFoundError: HTTP 404 at the first try.
         :raises AnyformatError: any other answer; ``fate_unknown`` tells whether it may be gone all the same.
         """
         call = Call(f"DELETE of collection {check_id(collection_id)}")
         try:
-            reply = self.call(call, "DELETE", self._url("files", collection_id), expected=204)
+            return self._version.delete(self, call, collection_id)
         except AnyformatNotFoundError as error:
             if not call.fate_unknown:
                 raise
@@ -69,69 +107,6 @@ class AnyformatClient(Caller):
                 attempts=call.attempts,
                 server_date=error.server_date,
             )
-        return DeleteOutcome("deleted", http_status=204, attempts=call.attempts, server_date=reply.server_date)
-
-    def iter_pages(self, workflow_id: str) -> Iterator[Page]:
-        """
-        Yield the pages of a workflow's listing, ``GET /v2/workflows/{workflow_id}/files/``, in the server's order.
-
-        The last page is found by the ``count`` and ``page_size`` that came back. Rows may repeat or be missed while the
-        server's data change: :class:`~airflow_provider_anyformat.api.listing.ListingPass` tells.
-
-        :raises AnyformatListingError: a page is not what the API documents.
-        """
-        url = self._url("workflows", check_id(workflow_id, "workflow_id"), "files")
-        number = 0
-        more = True
-        while more:
-            number += 1
-            page = self._page(url, workflow_id, number)
-            yield page
-            more = number * page.page_size < page.count and bool(page.collections)
-
-    def _page(self, url: str, workflow_id: str, number: int) -> Page:
-        call = Call(f"listing of workflow {workflow_id}, page {number}")
-        params = {"page": number, "page_size": PAGE_SIZE}
-        try:
-            reply = self.call(call, "GET", url, expected=200, limit=LISTING_BYTES, params=params)
-            date = read_http_date(reply.headers.get("Date", ""))
-            return Page.from_json(reply.json_object() or {}, workflow_id, number, date)
-        except AnyformatNotFoundError as error:
-            if number == 1:
-                raise
-            words, status = f"{error}\nrows went away while the listing was read", 404
-        except AnyformatListingError as error:
-            words, status = f"{call.name}: HTTP 200: {error}", 200
-            if repeats(reply.body.decode("utf-8", "replace"), self._auth.token):
-                words = f"{call.name}: HTTP 200: it cannot be used, and is not shown, for it repeats the API key"
-        raise AnyformatListingError(words, status_code=status, attempts=call.attempts)
-
-    def iter_file_collections(self, workflow_id: str) -> Iterator[FileCollection]:
-        """
-        Yield each collection of a workflow once.
-
-        :raises AnyformatListingError: the listing broke off or contradicts itself; it may come after some rows.
-        """
-        reading = ListingPass(workflow_id)
-        for page in self.iter_pages(workflow_id):
-            yield from reading.add(page)
-        reading.finish()
-
-    def get_results(self, workflow_id: str, collection_id: str) -> bytes:
-        """
-        Return a collection's results as received: ``GET /v2/workflows/{workflow_id}/files/{collection_id}/results/``.
-
-        :raises AnyformatClientError: HTTP 412 while there are none, or an answer that is no JSON object.
-        """
-        check_id(workflow_id, "workflow_id")
-        call = Call(f"results of collection {check_id(collection_id)}")
-        url = self._url("workflows", workflow_id, "files", collection_id, "results")
-        reply = self.call(call, "GET", url, expected=200, limit=RESULT_BYTES)
-        if reply.json_object() is None:
-            raise AnyformatClientError(
-                f"{call.name}: HTTP 200: the answer is no JSON object", status_code=200, attempts=call.attempts
-            )
-        return reply.body
 
     def is_gone(self, workflow_id: str, collection_id: str) -> bool | None:
         """
@@ -144,13 +119,101 @@ class AnyformatClient(Caller):
         check_id(workflow_id, "workflow_id")
         call = Call(f"look at collection {check_id(collection_id)}")
         try:
-            self.call(call, "GET", self._url("workflows", workflow_id, "files", collection_id, "results"), expected=200)
+            self._version.ask_for(self, call, workflow_id, collection_id)
         except AnyformatNotFoundError:
             return True
-        except AnyformatError as error:
+        except AnyformatError:
             self.check_stopped(call.name)
-            return False if error.status_code in (200, 412, 422) else None
+            return None
         return False
+
+    def iter_pages(self, workflow_id: str) -> Iterator[Page]:
+        """
+        Yield the pages of a workflow's listing in the server's order.
+
+        Rows may repeat or be missed while the server's data change:
+        :class:`~airflow_provider_anyformat.api.listing.ListingPass` tells.
+
+        :raises AnyformatListingError: a page is not what the API documents.
+        """
+        return self._version.pages(self, check_id(workflow_id, "workflow_id"))
+
+    def first_page(self, workflow_id: str) -> Page:
+        """
+        Return the first page of a workflow's listing, by a single request.
+
+        :raises AnyformatError: there is no such page now.
+        """
+        return next(self._version.pages(self, check_id(workflow_id, "workflow_id"), tries=1))
+
+    def iter_file_collections(self, workflow_id: str) -> Iterator[FileCollection]:
+        """
+        Yield each collection of a workflow once.
+
+        :raises AnyformatListingError: the listing broke off or contradicts itself; it may come after some rows.
+        """
+        reading = ListingPass(workflow_id)
+        for page in self.iter_pages(workflow_id):
+            yield from reading.add(page)
+        reading.finish()
+
+    def run_workflow(
+        self, workflow_id: str, document: Document, idempotency_key: str, *, resubmit: bool = False
+    ) -> str:
+        """
+        Submit a document for processing, once.
+
+        :param idempotency_key: says on v3 that a repeated request is the same one; v2 has no such thing.
+        :param resubmit: whether a lost reply may be answered by a second submit on v2, too, which may make and bill a
+            second collection. Default ``False``.
+        :return: the collection's id.
+        :raises AnyformatLostReplyError: on v2, a collection may exist whose id is unknown.
+        :raises AnyformatError: it was refused, or could not be sent.
+        """
+        check_id(workflow_id, "workflow_id")
+        call = Submit(f"submit of {shown(document.name)}", repeatable=self._version.SUBMITS_ONCE or resubmit)
+        try:
+            collection_id = self._version.submit(self, call, workflow_id, document, idempotency_key)
+            if not is_id(collection_id):
+                raise AnyformatServerError(
+                    f"{call.name}: the answer has no collection id, but {shown(collection_id)}", fate_unknown=True
+                )
+        except AnyformatStoppedError:
+            raise
+        except AnyformatError as error:
+            if call.repeatable or not error.fate_unknown:
+                raise
+            raise AnyformatLostReplyError(
+                f"{error}\nA collection of this document may exist and be billed; its id is unknown. Look for"
+                f" {shown(document.name)} in workflow {workflow_id}, then run the task again, or set"
+                ' on_lost_reply="resubmit"',
+                status_code=error.status_code,
+                attempts=error.attempts,
+                fate_unknown=True,
+            ) from None
+        return collection_id
+
+    def look(self, workflow_id: str, collection_id: str, *, permit: float | None = None) -> RunState:
+        """
+        Ask by a single short request how the processing of a collection stands.
+
+        :param permit: what ``acquire`` of this client's rate limiter returned, where that was called before.
+        :raises AnyformatError: the answer does not say it.
+        """
+        check_id(workflow_id, "workflow_id")
+        call = Call(f"look at collection {check_id(collection_id)}", tries=1, permit=permit)
+        return self._version.look(self, call, workflow_id, collection_id)
+
+    def get_results(self, workflow_id: str, collection_id: str) -> bytes:
+        """
+        Return a collection's results: on v2 the body as received, on v3 the ``results`` object alone.
+
+        :raises AnyformatNotReadyError: there are none yet.
+        :raises AnyformatNoResultsError: there will be none; that is the server's final word.
+        """
+        check_id(workflow_id, "workflow_id")
+        call = Call(f"results of collection {check_id(collection_id)}")
+        return self._version.results(self, call, workflow_id, collection_id)
 
     def check_key(self) -> None:
         """
@@ -159,17 +222,10 @@ class AnyformatClient(Caller):
         :raises AnyformatError: the server cannot be reached, or does not accept the key.
         """
         call = Call("connection test")
-        reply = self.call(
-            call, "GET", self._url("workflows"), expected=200, limit=LISTING_BYTES, params={"page_size": 1}
-        )
-        body = reply.json_object() or {}
         # A captive portal, or another service at this address, answers 200 as well.
-        if not isinstance(body.get("results"), list) and not (body and is_own(reply)):
+        if not self._version.check_key(self, call):
             raise AnyformatClientError(
                 f"{call.name}: HTTP 200: the answer is not anyformat's; check the host of the connection",
                 status_code=200,
                 attempts=call.attempts,
             )
-
-    def _url(self, *segments: str) -> str:
-        return f"{self.base_url}/v2/{'/'.join(segments)}/"

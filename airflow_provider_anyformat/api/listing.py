@@ -37,7 +37,7 @@ class ListingPass:
         self._contradicted_positions: list[int] = []
         self._smallest: int | None = None
         self._pages = 0
-        self._first_pages = 0
+        self._promised = 0
 
     def __len__(self) -> int:
         """Return how many different ids were seen."""
@@ -51,14 +51,16 @@ class ListingPass:
         :raises AnyformatListingError: the page shows that this reading cannot become complete or never ends.
         """
         self._pages += 1
-        if self._smallest is None or page.count < self._smallest:
-            self._smallest = page.count
+        # Where the server names no totals, the last page alone tells that the reading is complete.
+        count = 0 if page.count is None else page.count
+        if self._smallest is None or count < self._smallest:
+            self._smallest = count
         if self._pages == 1:
-            self._first_pages = -(-page.count // page.page_size)
-        elif self._pages > 2 * self._first_pages + _SPARE_PAGES:
+            self._promised = -(-count // page.page_size)
+        elif self._pages > 2 * self._promised + _SPARE_PAGES:
             raise AnyformatListingError(
-                f"the listing of workflow {self.workflow_id} does not end: its first page promised {self._first_pages}"
-                f" pages, and page {page.page} still was not the last"
+                f"the listing of workflow {self.workflow_id} does not end: {self._promised} pages were to be expected,"
+                f" and page {page.page} still was not the last"
             )
         rows = page.collections
         if isinstance(rows, Rows):
@@ -73,6 +75,9 @@ class ListingPass:
                 f"the listing of workflow {self.workflow_id} shows nothing new on page {page.page}, although only"
                 f" {len(self)} of {self._smallest} collections were seen"
             )
+        if keys and page.count is None:
+            # Each page that shows something new promises one more.
+            self._promised += 1
         self._shown.fromlist(keys)
         self._prints.fromlist(prints)
         return rows

@@ -290,14 +290,14 @@ class Page:
     One page of a listing, as the server answered it.
 
     :param collections: the rows, in the server's order.
-    :param count: how many rows the server says there are in all.
+    :param count: how many rows the server says there are in all; ``None`` where it does not say.
     :param page: number of this page, from 1.
     :param page_size: rows a page, as the server applied it (it caps what was asked for).
     :param server_date: the answer's ``Date`` header; ``None`` where it was missing or unreadable.
     """
 
     collections: Sequence[FileCollection]
-    count: int
+    count: int | None
     page: int
     page_size: int
     server_date: datetime | None = None
@@ -322,3 +322,21 @@ class Page:
         if body.get("page") != number:
             raise AnyformatListingError(f"{where}: page: {shown(body.get('page'))} came instead")
         return cls(Rows(results, workflow_id), count, number, page_size, server_date)
+
+    @classmethod
+    def from_items(
+        cls, body: dict[str, Any], workflow_id: str, number: int, page_size: int, server_date: datetime | None = None
+    ) -> Page:
+        """
+        Read a page of a listing that names no totals; its rows need a status, too.
+
+        :raises AnyformatListingError: it is not what the API documents.
+        """
+        items = body.get("items")
+        where = f"page {number} of workflow {workflow_id} cannot be used"
+        if not isinstance(items, list):
+            raise AnyformatListingError(f"{where}: items: it is of type {type(items).__name__}, and not a list")
+        rows = Rows(items, workflow_id)
+        if not all(rows.statuses()):
+            raise AnyformatListingError(f"{where}: items: a row has no status")
+        return cls(rows, None, number, page_size, server_date)

@@ -157,12 +157,13 @@ def is_own(reply: Reply) -> bool:
     return isinstance(body, dict) and ("error_code" in body or ("error" in body and "detail" in body))
 
 
-def error_from_reply(reply: Reply, *, secret: str = "") -> AnyformatError:
+def error_from_reply(reply: Reply, *, secret: str = "", kind: type[AnyformatError] | None = None) -> AnyformatError:
     """
     Turn a reply that is no success into the exception for it.
 
     :param reply: the reply; its body may hold anything.
     :param secret: the API key, which the server's text might repeat; it is struck out before anything else.
+    :param kind: the exception's class; default: what the status says.
     """
     body = _decoded(reply)
     status = reply.status
@@ -170,10 +171,10 @@ def error_from_reply(reply: Reply, *, secret: str = "") -> AnyformatError:
     error_code = _label(own.get("error_code"), secret)
     request_id = _label(own.get("request_id"), secret)
     if status == 404 and not is_own(reply):
-        kind: type[AnyformatError] = AnyformatServerError
+        kind = kind or AnyformatServerError
         advice = "the answer is not anyformat's own but a gateway's"
     else:
-        kind = _kind(status)
+        kind = kind or _kind(status)
         advice = _ADVICE.get(status) or _phrase(status)
     lines = _items(body, secret) if body is not None else _raw_text(reply, secret)
     message = f"HTTP {status}: {advice}"
@@ -196,6 +197,12 @@ def error_from_reply(reply: Reply, *, secret: str = "") -> AnyformatError:
     if error.retryable:
         error.retry_after = read_retry_after(reply.headers)
     return error
+
+
+def explain(reply: Reply, secret: str = "") -> str:
+    """Return the server's own words in a reply's body."""
+    body = _decoded(reply)
+    return "; ".join(_items(body, secret) if body is not None else _raw_text(reply, secret))
 
 
 def read_retry_after(headers: Mapping[str, str]) -> float | None:

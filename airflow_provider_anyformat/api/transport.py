@@ -28,7 +28,7 @@ from urllib3.util.response import assert_header_parsing
 from airflow_provider_anyformat.api.replies import Reply, clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Container, Mapping
 
 # A whole answer may take this many times the time-out of a single wait.
 WHOLE_ANSWER = 4
@@ -74,9 +74,10 @@ class Exchange:
         """
         Note that from now on the server may act on the request.
 
-        :raises ConnectionAbortedError: the task was stopped while the connection was being made.
+        :raises ConnectionAbortedError: the task was stopped while the connection was being made, or its grace is over.
         """
-        if not self.sent and self._stop_at() is not None:
+        stop_at = self._stop_at()
+        if stop_at is not None and (not self.sent or time.monotonic() > stop_at):
             raise ConnectionAbortedError("the task was told to stop")
         self.sent = True
 
@@ -245,6 +246,13 @@ class BearerAuth(AuthBase):
         return "<bearer token, not shown>"
 
 
+class NoAuth(BearerAuth):
+    """Sends no key, and knows it only to strike it out; an auth object, because netrc would put another one there."""
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        return request
+
+
 class _NoCookies(RequestsCookieJar):
     """The API has no use for cookies; a gateway's would tie all later calls to one of its machines."""
 
@@ -295,14 +303,16 @@ class Session(requests.Session):
         method: str,
         url: str,
         *,
-        params: dict[str, int] | None,
-        expected: int,
+        expected: Container[int],
         limit: int,
+        params: dict[str, int | str] | None = None,
+        data: bytes | None = None,
+        headers: dict[str, str] | None = None,
     ) -> tuple[Reply | None, str]:
         """
         Send one request and read its answer.
 
-        :param expected: the status whose body is wanted whole.
+        :param expected: the statuses whose body is wanted whole.
         :param limit: bytes of that body; of any other, 64 kB are read.
         :return: the reply, or ``None`` and what went wrong. Nothing is raised: an exception of ``requests`` would carry
             the request and with it the key along, also behind another one.
@@ -310,11 +320,19 @@ class Session(requests.Session):
         self._exchange.begin(max(limit, ERROR_BYTES))
         try:
             with self.request(
-                method, url, params=params, timeout=self._timeout, allow_redirects=False, stream=True
+                method,
+                url,
+                params=params,
+                # In pieces, of which each has the time-out of its own: sendall() would have it for the whole.
+                data=None if data is None else io.BytesIO(data),
+                headers=headers,
+                timeout=self._timeout,
+                allow_redirects=False,
+                stream=True,
             ) as response:
-                status, headers = response.status_code, response.headers
-                body, cut = _read_body(response.raw, status, headers, limit if status == expected else ERROR_BYTES)
-            return Reply(status, headers, body, cut, self._exchange.surplus), ""
+                status, received = response.status_code, response.headers
+                body, cut = _read_body(response.raw, status, received, limit if status in expected else ERROR_BYTES)
+            return Reply(status, received, body, cut, self._exchange.surplus), ""
         except _TROUBLE as error:
             return None, self._describe(error)
 

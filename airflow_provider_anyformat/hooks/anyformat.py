@@ -11,7 +11,7 @@ from typing import Any
 
 from airflow_provider_anyformat._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_anyformat.api.address import check_api_key, check_base_url
-from airflow_provider_anyformat.api.client import AnyformatClient, DeleteOutcome
+from airflow_provider_anyformat.api.client import VERSIONS, AnyformatClient, DeleteOutcome
 from airflow_provider_anyformat.api.models import FileCollection, shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.get_provider_info import CONN_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
@@ -32,6 +32,7 @@ class ConnectionSettings:
     :param backoff: seconds before the second try.
     :param max_backoff: seconds, the longest single wait.
     :param min_retention: no purge may ask for a shorter age.
+    :param api_version: ``"v2"`` or ``"v3"``.
     """
 
     api_key: str = field(repr=False)
@@ -41,6 +42,7 @@ class ConnectionSettings:
     backoff: float
     max_backoff: float
     min_retention: timedelta
+    api_version: str
 
 
 class AnyformatHook(BaseHook):
@@ -90,12 +92,13 @@ class AnyformatHook(BaseHook):
                 max_attempts=settings.max_attempts,
                 backoff=settings.backoff,
                 max_backoff=settings.max_backoff,
+                api_version=settings.api_version,
             )
         return self._client
 
     def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
         """
-        Delete one file collection, for good.
+        Delete one file collection permanently.
 
         :param collection_id: the ``id`` that the upload or the run returned.
         :return: ``"deleted"``, or ``"already_gone"`` when an earlier try of this very call must have deleted it.
@@ -180,6 +183,7 @@ class AnyformatHook(BaseHook):
             backoff=_number(extra, "backoff"),
             max_backoff=_number(extra, "max_backoff"),
             min_retention=timedelta(days=_number(extra, "min_retention")),
+            api_version=_api_version(extra),
         )
 
     def _read_extra(self, text: str | None) -> dict[str, Any]:
@@ -202,6 +206,19 @@ class AnyformatHook(BaseHook):
                 ", ".join(CONN_FIELDS),
             )
         return extra
+
+
+def _api_version(extra: Mapping[str, Any]) -> str:
+    value = extra.get("api_version")
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return str(CONN_FIELDS["api_version"]["schema"]["default"])
+    version = value.strip() if isinstance(value, str) else value
+    if not isinstance(version, str) or version not in VERSIONS:
+        raise AnyformatValueError(
+            f"extra api_version: {shown(value)} is not a version of the API; give {' or '.join(VERSIONS)}, or leave it"
+            " empty for v2"
+        )
+    return version
 
 
 def _number(extra: Mapping[str, Any], name: str, *, whole: bool = False) -> float:

@@ -39,6 +39,7 @@ BAD: dict[str, tuple[dict[str, Any], str, list[str]]] = {
     "backoff_negative": ({"extra": {"backoff": "-1"}}, "extra backoff", ["'-1'", "empty for 1.0"]),
     "longest_list": ({"extra": {"max_backoff": [120]}}, "extra max_backoff", ["[120]", "empty for 120"]),
     "retention_nan": ({"extra": {"min_retention": "nan"}}, "extra min_retention", ["'nan'", "empty for 1"]),
+    "version_2": ({"extra": {"api_version": "2"}}, "extra api_version", ["'2'", "v2 or v3"]),
     "extra_list": ({"extra": [1]}, "extra", ['{"timeout": 30}']),
 }  # fmt: skip
 
@@ -81,7 +82,11 @@ def test_what_cannot_be_used_fails_for_good_before_a_request(dag_runner, anyform
     assert (result["good"].state, result["good"].return_value) == ("success", collection_id)
     (warning,) = [line for line in result["good"].log.splitlines() if "unknown key" in line]
     assert "warning" in warning.lower()
-    for word in ("connection_good", "tiemout", "timeout, max_attempts, backoff, max_backoff, min_retention"):
+    for word in (
+        "connection_good",
+        "tiemout",
+        "timeout, max_attempts, backoff, max_backoff, min_retention, api_version",
+    ):
         assert word in warning
     assert len(anyformat_sandbox.requests) == 1
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import ssl
 import struct
@@ -36,6 +37,10 @@ class Request:
     @property
     def target(self) -> str:
         return self.line.split(" ")[1]
+
+    @property
+    def body(self) -> bytes:
+        return self.raw.partition(b"\r\n\r\n")[2]
 
     @property
     def headers(self) -> dict[str, str]:
@@ -174,9 +179,11 @@ def _read_request(sock: socket.socket) -> bytes | None:
         if not piece:
             return None
         data += piece
-    head, _, rest = data.partition(b"\r\n\r\n")
-    assert not rest, f"neither a delete nor a listing has a body: {rest!r}"
-    return head + b"\r\n\r\n"
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = re.search(rb"\r\nContent-Length: (\d+)", head)
+    while len(body) < (int(length[1]) if length else 0):
+        body += sock.recv(65536)
+    return head + b"\r\n\r\n" + body
 
 
 def reply(

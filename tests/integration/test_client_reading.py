@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.api.client import LISTING_BYTES, AnyformatClient
+from airflow_provider_anyformat.api.caller import LISTING_BYTES
+from airflow_provider_anyformat.api.client import AnyformatClient
 from airflow_provider_anyformat.exceptions import (
     AnyformatAuthenticationError,
     AnyformatClientError,
@@ -310,7 +311,7 @@ def test_empty_results_are_results(server: ScriptedServer, client: AnyformatClie
 def test_results_that_are_none(server: ScriptedServer, client: AnyformatClient, body: bytes) -> None:
     server.script(reply(200, body))
 
-    with pytest.raises(AnyformatClientError, match="HTTP 200: the answer is no JSON object") as caught:
+    with pytest.raises(AnyformatClientError, match="HTTP 200: the answer is not a JSON object") as caught:
         client.get_results("w1", "c1")
 
     assert (caught.value.status_code, caught.value.retryable) == (200, False)

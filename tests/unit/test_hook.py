@@ -118,6 +118,16 @@ class TestExtras:
         if len(literal) < 100:
             assert ascii(json.loads(literal)) in text
 
+    @pytest.mark.parametrize("value", [None, "", " ", "v2", "v3", " v3 "])
+    def test_a_version_of_the_api(self, connect, value):
+        assert connect(extra={"api_version": value}).settings.api_version == ((value or "").strip() or "v2")
+
+    @pytest.mark.parametrize("value", ["2", 2, "V2", "v4", True, [], "None", "v2/"])
+    def test_another_version_is_refused_by_name(self, connect, value):
+        text = refusal(connect(extra={"api_version": value}))
+        assert text.startswith(f"extra api_version: {value!r} is not a version")
+        assert "v2 or v3" in text
+
     @pytest.mark.parametrize("value", [2.5, "2.5", 0.5], ids=str)
     def test_attempts_are_whole(self, connect, value):
         assert "is not a whole number" in refusal(connect(extra={"max_attempts": value}))
@@ -251,7 +261,7 @@ class TestAddress:
             ({"host": "http://0.0.0.0"}, "host", "'0.0.0.0'"),
             ({"host": "http://192.168.1.5:8080"}, "host", "'192.168.1.5'"),
             ({"host": "https://user:hunter22@api.anyformat.ai"}, "host", "api.anyformat.ai"),
-            ({"host": "https://api.anyformat.ai/v3"}, "host", "'/v3'"),
+            ({"host": "https://api.anyformat.ai/v4"}, "host", "'/v4'"),
             ({"host": "https://api.anyformat.ai/v2/files"}, "host", "'/v2/files'"),
             ({"host": "api.anyformat.ai?key=1"}, "host", "api.anyformat.ai"),
             ({"host": "api.anyformat.ai#top"}, "host", "api.anyformat.ai"),

@@ -98,7 +98,7 @@ def test_a_listing_that_never_ends_is_given_up() -> None:
     reading = ListingPass("wf")
     for number in range(1, 103):
         reading.add(page(number, [f"{number}a", f"{number}b"], 2 * number))
-    with pytest.raises(AnyformatListingError, match=r"does not end: its first page promised 1 pages, and page 103"):
+    with pytest.raises(AnyformatListingError, match=r"does not end: 1 pages were to be expected, and page 103"):
         reading.add(page(103, ["x", "y"], 206))
     assert len(reading) == 204
 

@@ -34,6 +34,7 @@ NEEDED_AIRFLOW = {"example_anyformat_purge_approval": (3, 1)}
 LONG_FILES = {"operators/files.py"}
 # Where the tests of a module do not bear its name.
 TESTED_BY = {
+    "api/caller.py": "client",
     "api/calls.py": "client",
     "hooks/anyformat.py": "hook",
     "operators/files.py": "operator",

@@ -1,0 +1,103 @@
+"""A document on its way in, and how its run stands."""
+
+from __future__ import annotations
+
+import mimetypes
+import secrets
+from dataclasses import dataclass, field
+
+from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.exceptions import AnyformatValueError
+
+FINISHED = frozenset({"processed", "error", "cancelled"})
+# What the server takes; it refuses the rest only after the upload.
+LARGEST_DOCUMENT = 20 * 1024 * 1024
+_LONGEST_NAME = 255
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """
+    A document to submit.
+
+    :param name: the file name that the server gets.
+    :param content: its bytes, 1 to 20 MiB.
+    :raises AnyformatValueError: the name has a ``/`` or a line break, or the content is empty or too large.
+    """
+
+    name: str
+    content: bytes = field(repr=False)
+
+    def __post_init__(self) -> None:
+        check_document_name(self.name)
+        check_document_size(self.name, len(self.content))
+
+
+def check_document_name(name: str, parameter: str = "document_name") -> str:
+    """
+    Return ``name`` if it can be the file name of an upload.
+
+    :raises AnyformatValueError: it is empty, ``.`` or ``..``, too long, or has a slash or a control character.
+    """
+    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
+        raise AnyformatValueError(
+            f"{parameter}: {shown(name)} is not a file name: it needs 1 to {_LONGEST_NAME} bytes without a slash or a"
+            " line break; give document_name=… without them"
+        )
+    return name
+
+
+def check_document_size(what: str, size: int, parameter: str = "document") -> None:
+    """
+    Check that a document is neither empty nor larger than the server takes.
+
+    :raises AnyformatValueError: it is.
+    """
+    if not size:
+        raise AnyformatValueError(f"{parameter}: {shown(what)} is empty; submit a document with content")
+    if size > LARGEST_DOCUMENT:
+        raise AnyformatValueError(
+            f"{parameter}: {shown(what)} has {size} bytes, and anyformat takes at most {LARGEST_DOCUMENT} (20 MiB);"
+            " split or compress it"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
+    """
+    How the processing of a collection stands.
+
+    :param status: ``processed``, ``error`` or ``cancelled`` when it is over; else a word of the server's.
+    :param detail: what the server says of a run that did not end well; empty where it says nothing.
+    """
+
+    status: str
+    detail: str = ""
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing more will happen."""
+        return self.status in FINISHED
+
+
+def multipart(part: str, document: Document, fields: dict[str, str]) -> tuple[bytes, str]:
+    """
+    Encode an upload as ``multipart/form-data``; the file name travels as raw UTF-8 (RFC 7578 section 5.1.1).
+
+    ``urllib3`` before 2.0 would write ``filename*=``, which that section forbids.
+
+    :return: the body and the ``Content-Type``.
+    """
+    boundary = secrets.token_hex(16)
+    kind = mimetypes.guess_type(document.name)[0] or "application/octet-stream"
+    name = document.name.replace('"', "%22")
+    texts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'
+        for key, value in fields.items()
+    ]
+    head = (
+        f'{"".join(texts)}--{boundary}\r\nContent-Disposition: form-data; name="{part}"; filename="{name}"\r\n'
+        f"Content-Type: {kind}\r\n\r\n"
+    )
+    body = b"".join([head.encode(), document.content, f"\r\n--{boundary}--\r\n".encode()])
+    return body, f"multipart/form-data; boundary={boundary}"
