@@ -36,6 +36,7 @@ LONG_FILES = {"operators/files.py"}
 TESTED_BY = {
     "api/caller.py": "client",
     "api/calls.py": "client",
+    "api/v2.py": "client",
     "hooks/anyformat.py": "hook",
     "operators/files.py": "operator",
     "retention/reasons.py": "policy",
