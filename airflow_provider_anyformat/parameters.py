@@ -239,10 +239,15 @@ def _word(*words: str) -> Callable[[object], str]:
     return read
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str) or len(value) > 250 or not value.strip().isprintable():
-        raise _RejectedError("it is no printable text of at most 250 characters")
+def _text(value: object, longest: int = 250) -> str:
+    if not isinstance(value, str) or len(value) > longest or not value.strip().isprintable():
+        raise _RejectedError(f"it is no printable text of at most {longest} characters")
     return value.strip()
+
+
+def _basis(value: object) -> str:
+    # A text of several lines in a file is folded into one.
+    return _text(" ".join(value.split()) if isinstance(value, str) else value, longest=1000)
 
 
 def _person(value: object) -> str:
@@ -269,6 +274,13 @@ def _path(value: object) -> str:
     if not text.isprintable() or ".." in text.split("/"):
         raise _RejectedError("it has a .. or a character that cannot be printed in it")
     return text.rstrip("/") if local.strip("/") else text
+
+
+def _file(value: object) -> str:
+    path = _path(value)
+    if not path.startswith("/"):
+        raise _RejectedError("it is not a local file")
+    return path
 
 
 class Parameter(NamedTuple):
@@ -313,6 +325,8 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "plan_digest": Parameter(_digest, "64 hexadecimal digits"),
     "plan_ttl": Parameter(_duration, _DURATIONS),
     "approved_by": Parameter(_person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody"),
+    "basis": Parameter(_basis, "a text of at most 1000 characters: the law or the contract"),
+    "holds": Parameter(_file, "the absolute path of a file of legal holds: /dags/holds.yaml"),
     "archive_path": Parameter(_path, _FOLDER),
     "ledger_path": Parameter(_path, _FOLDER),
     "max_workers": Parameter(_whole(1, 64), "a whole number from 1 to 64"),

@@ -330,7 +330,7 @@ class Caller:
         """
         limiter, permit = self._limiter_of(call), call.permit or 0.0
         if limiter is not None and call.permit is None:
-            permit = limiter.acquire(lambda: self.check_stopped("waiting for the rate limit"))
+            permit = limiter.acquire(lambda seconds: self.sleep(seconds, "waiting for the rate limit"))
         reply = None
         try:
             self.check_stopped("sending the next request")

@@ -7,9 +7,6 @@ import random
 import re
 import threading
 import time
-from collections import deque
-from contextlib import suppress
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 from airflow_provider_anyformat.api.replies import Reply, read_retry_after
@@ -19,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
-# Seconds between two looks of one that waits; an answer lets it look at once.
-_NAP = 0.1
+# Seconds between two looks at a gate that the next answer may open, and at one that only time opens.
+_LOOK, _NAP = 0.01, 0.1
 # Seconds for which a request into the unknown holds up the next one.
 _PROBE = 1.0
 # How many others of our size draw on the key, for a start. Too high a guess only slows the last requests of a window.
@@ -100,7 +97,6 @@ class RateLimiter:
         self._longest_wait = longest_wait
         self._lock = threading.Lock()
         self._in_flight = 0
-        self._bells: deque[SimpleQueue[None]] = deque()
         # This window; until an answer of it is known, `lowest` is what it is expected to have.
         self._known = False
         self._lowest = self._highest = 1.0
@@ -117,40 +113,22 @@ class RateLimiter:
         self._shut_until = -math.inf
         self._refused = False
 
-    def acquire(self, check: Callable[[], None]) -> float:
+    def acquire(self, sleep: Callable[[float], None]) -> float:
         """
         Wait until a request may be sent.
 
-        :param check: called before each wait; what it raises ends the wait.
+        :param sleep: sleeps for so many seconds; what it raises ends the wait.
         :return: the moment at which the request may go, for :meth:`release`.
         :raises AnyformatRateLimitError: a 429 told to wait, and what is left of it is longer than ``longest_wait``.
         """
-        bell: SimpleQueue[None] = SimpleQueue()
-        try:
-            while True:
-                with self._lock:
-                    now = time.monotonic()
-                    wait = self._wait(now)
-                    if wait <= 0:
-                        self._in_flight += 1
-                        self._ring_next(bell)
-                        return now
-                    if bell not in self._bells:
-                        self._bells.append(bell)
-                check()
-                with suppress(Empty):
-                    bell.get(timeout=wait)
-        except BaseException:
+        while True:
             with self._lock:
-                self._ring_next(bell)
-            raise
-
-    def _ring_next(self, bell: SimpleQueue[None] | None = None) -> None:
-        """Let the next of those that wait look again: each that goes, or gives up, passes it on."""
-        if bell is not None and bell in self._bells:
-            self._bells.remove(bell)
-        if self._bells:
-            self._bells.popleft().put(None)
+                now = time.monotonic()
+                wait = self._wait(now)
+                if wait <= 0:
+                    self._in_flight += 1
+                    return now
+            sleep(wait)
 
     def release(self, sent: float, reply: Reply | None) -> None:
         """
@@ -163,7 +141,6 @@ class RateLimiter:
             now = time.monotonic()
             self._in_flight -= 1
             self._answered += 1
-            self._ring_next()
             quota = None if reply is None else read_quota(reply.headers)
             # What was under way when a 429 came knows less than the 429.
             late = sent < self._shut_until or (quota is not None and sent + quota.reset - 1 < self._begin)
@@ -200,7 +177,7 @@ class RateLimiter:
             return self._go(now)
         if not self._known and now >= self._next_probe:
             return self._go(now)
-        return _NAP if room >= self._enough or not self._known else min(self._end - now, _NAP)
+        return _LOOK if room >= self._enough or not self._known else min(self._end - now, _NAP)
 
     def _go(self, now: float) -> float:
         self._next_probe = now + _PROBE

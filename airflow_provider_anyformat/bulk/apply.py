@@ -5,19 +5,21 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.bulk.report import log_applied
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
-from airflow_provider_anyformat.retention.plan import Applied, Guards, PurgePlan, unmatched_by_all
+from airflow_provider_anyformat.retention.plan import Applied, Guards, PurgePlan, cases_of, unmatched_by_all
 from airflow_provider_anyformat.retention.reasons import DUE
 from airflow_provider_anyformat.retention.stored_plan import StoredPlan
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy
 
 # The reason of a planned collection that is still due, but of which the plan says something else.
@@ -36,6 +38,7 @@ def apply_plan(
     plan_path: str,
     approved_by: str | None = None,
     held: Sequence[str] = (),
+    holds: tuple[Hold, ...] = (),
     min_retention: timedelta = timedelta(0),
 ) -> dict[str, Any]:
     """
@@ -49,12 +52,13 @@ def apply_plan(
     :param plan_path: the address of ``folder`` as it was given, for the record.
     :param approved_by: who approved it; default: nobody is on record.
     :param held: legal holds that came since; default none.
+    :param holds: legal holds with a case, as they are now; default none.
     :param min_retention: the shortest age that the plan may have been made with; default: any.
     :raises AnyformatError: the plan may not be applied, the listing failed, or something was not deleted.
     """
     stored = StoredPlan.load(folder, digest)
     stored.check(service=client.base_url, now=datetime.now(UTC), ttl=ttl)
-    policy = stored.policy(held)
+    policy = stored.policy(held, holds)
     policy.check_min_retention(min_retention, "plan_path")
     scan = _PlanScanner(client.paced(options.quota_reserve), stored, policy).scan()
     rows, gone, kept = _sort_out(stored, scan)
@@ -68,8 +72,9 @@ def apply_plan(
         cutoff=scan.selections[0].cutoff,
         guards=Guards("unlimited", 100, "unlimited"),
         made_at=scan.now,
-        origin=options.origin,
+        origin=replace(options.origin, owner=stored.content.get("owner"), basis=stored.content.get("basis")),
         unmatched_holds=unmatched_by_all(scan.selections),
+        cases=cases_of(scan.selections, {row.collection_id for row in stored.rows}),
         applied=Applied(
             plan_path,
             digest,

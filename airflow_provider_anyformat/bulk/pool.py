@@ -151,10 +151,6 @@ class DeletePool:
             self.all_missing = True
         return list(self._todo)
 
-    @property
-    def _is_stopped(self) -> bool:
-        return self._client.stop_at() is not None
-
     def _check_stopped(self) -> None:
         self._client.check_stopped("deleting the rest")
 
@@ -207,7 +203,7 @@ class DeletePool:
             self._inbox.popleft()
 
     def _save(self, received: _Received) -> None:
-        if self._archive is not None and not self._is_stopped:
+        if self._archive is not None and self._client.stop_at() is None:
             refused = None
             try:
                 self._archive.save(received.row, received.body)
@@ -218,14 +214,13 @@ class DeletePool:
     def _recheck(self, recheck: Callable[[], None]) -> None:
         with self._lock:
             self._paused = True
-        while self._in_flight:
-            self._check_stopped()
+        while self._in_flight and self._client.stop_at() is None:
             self._drain()
             self._wait()
         self._drain()
         self._recorder.flush()
-        self._check_stopped()
-        recheck()
+        if self._client.stop_at() is None:
+            recheck()
         self._paused = False
 
     def _show_progress(self, elapsed: float) -> None:
@@ -249,7 +244,7 @@ class DeletePool:
     def _next(self) -> PlannedRow | None:
         while True:
             with self._lock:
-                if self.aborted_by is not None or self.all_missing or self._is_stopped:
+                if self.aborted_by is not None or self.all_missing or self._client.stop_at() is not None:
                     return None
                 ahead = len(self._in_flight) + len(self._inbox) + self._recorder.unwritten
                 if not self._paused and ahead < MOST_UNRECORDED:

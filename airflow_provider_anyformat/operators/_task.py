@@ -6,6 +6,7 @@ import inspect
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.bulk import RunOptions
     from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
     from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.plan import Guards, Origin
     from airflow_provider_anyformat.retention.policy import RetentionPolicy
 
@@ -42,6 +44,7 @@ class Task:
     :param given: the task's parameters, read.
     :param context: Airflow's.
     :param retries: the task's.
+    :param owner: the task's.
     """
 
     client: AnyformatClient
@@ -49,6 +52,7 @@ class Task:
     given: Mapping[str, Any]
     context: Mapping[str, Any]
     retries: int
+    owner: str
 
     def policy(self, **changes: Any) -> RetentionPolicy:
         """
@@ -61,9 +65,20 @@ class Task:
         now = datetime.now(UTC)
         # A run that an asset or a person started may have no data interval.
         left_out = {"reference_time": self.context.get("data_interval_end") or now, "include_names": ()}
-        values = {each.name: self.given[each.name] for each in fields(RetentionPolicy)} | changes
+        values = {each.name: self.given[each.name] for each in fields(RetentionPolicy) if each.name in self.given}
+        values |= {"holds": self.holds} | changes
         values |= {name: value for name, value in left_out.items() if values[name] is NOT_GIVEN}
         return RetentionPolicy(**values | {"reference_time": min(values["reference_time"], now)})
+
+    @property
+    def holds(self) -> tuple[Hold, ...]:
+        """The holds with a case, read now: they may have changed since the DAG file was parsed."""
+        path = self.given.get("holds", NOT_GIVEN)
+        if path is NOT_GIVEN:
+            return ()
+        from airflow_provider_anyformat.rules.reading import load_holds
+
+        return load_holds(Path(path))
 
     @property
     def guards(self) -> Guards:
@@ -79,6 +94,9 @@ class Task:
         from airflow_provider_anyformat.retention.plan import Origin
 
         origin, instance = Origin(self.client.base_url, provider_version=__version__), self.context.get("ti")
+        basis = self.given.get("basis", NOT_GIVEN)
+        if basis is not NOT_GIVEN:
+            origin = replace(origin, basis=basis, owner=self.owner)
         if instance is None:
             return origin
         names = ("dag_id", "task_id", "map_index", "run_id", "try_number")
@@ -152,7 +170,7 @@ class _AnyformatOperator(BaseOperator):
             try:
                 if self._killed:
                     client.stop()
-                yield Task(client, hook.settings, given, context, self.retries)
+                yield Task(client, hook.settings, given, context, self.retries, self.owner)
                 # Whatever execute() did by then: a task that was killed is not green.
                 client.check_stopped("the task")
             finally:

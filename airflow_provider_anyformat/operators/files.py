@@ -297,6 +297,7 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         (templated)
     :param exclude_collection_ids: legal holds: ids of collections or files that are never deleted. Default none.
         (templated)
+    :param holds: absolute path of a file of legal holds, read when the task runs. Default: no file. (templated)
     :param include_names: globs; only collections whose whole name matches one, with case, are deleted. Default: any
         name, and none. (templated)
     :param exclude_names: globs; collections whose whole name matches one, without case, are kept, and so are those
@@ -307,6 +308,8 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
     :param max_deletions_percent: a plan of more than this share of all that was listed fails the task for good, and
         nothing is deleted. Default 100. (templated)
     :param limit: delete at most so many in this run, oldest first; ``"unlimited"`` (default) for all. (templated)
+    :param basis: why the period is what it is, recorded in the plan together with the task's ``owner``. Default:
+        neither is recorded. (templated)
     :param plan_only: decide and tell, but delete nothing: the plan goes to the log, and as Markdown to XCom
         ``plan_markdown``; guards are reported and fail nothing. Default ``False``. (templated)
     :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
@@ -331,12 +334,14 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         "reference_time",
         "statuses",
         "exclude_collection_ids",
+        "holds",
         "include_names",
         "exclude_names",
         "keep_last",
         "max_deletions",
         "max_deletions_percent",
         "limit",
+        "basis",
         "plan_only",
         "archive_path",
         "ledger_path",
@@ -354,12 +359,14 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         reference_time: datetime | str | NotGiven = NOT_GIVEN,
         statuses: Sequence[str] | str = ("processed",),
         exclude_collection_ids: Sequence[str] | str = (),
+        holds: str | NotGiven = NOT_GIVEN,
         include_names: Sequence[str] | str | NotGiven = NOT_GIVEN,
         exclude_names: Sequence[str] | str = (),
         keep_last: int | str = 0,
         max_deletions: int | str = 1000,
         max_deletions_percent: float | str = 100,
         limit: int | str = "unlimited",
+        basis: str | NotGiven = NOT_GIVEN,
         plan_only: bool | str = False,
         archive_path: str | NotGiven = NOT_GIVEN,
         ledger_path: str | NotGiven = NOT_GIVEN,
@@ -375,12 +382,14 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         self.reference_time = reference_time
         self.statuses = statuses
         self.exclude_collection_ids = exclude_collection_ids
+        self.holds = holds
         self.include_names = include_names
         self.exclude_names = exclude_names
         self.keep_last = keep_last
         self.max_deletions = max_deletions
         self.max_deletions_percent = max_deletions_percent
         self.limit = limit
+        self.basis = basis
         self.plan_only = plan_only
         self.archive_path = archive_path
         self.ledger_path = ledger_path
@@ -425,6 +434,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         ``ApprovalOperator``'s XCom. Default nobody, and so is ``None``. (templated)
     :param exclude_collection_ids: legal holds that came since, in addition to the plan's own: ids of collections or
         files that are not deleted. Default none. (templated)
+    :param holds: absolute path of a file of legal holds, read when the task runs. Default: no file. (templated)
     :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
         deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.
         (templated)
@@ -448,6 +458,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         "plan_ttl",
         "approved_by",
         "exclude_collection_ids",
+        "holds",
         "archive_path",
         "ledger_path",
         "max_workers",
@@ -463,6 +474,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         plan_ttl: timedelta | str = timedelta(days=3),
         approved_by: str | Mapping[str, Any] | NotGiven | None = NOT_GIVEN,
         exclude_collection_ids: Sequence[str] | str = (),
+        holds: str | NotGiven = NOT_GIVEN,
         archive_path: str | NotGiven = NOT_GIVEN,
         ledger_path: str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
@@ -476,6 +488,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         self.plan_ttl = plan_ttl
         self.approved_by = approved_by
         self.exclude_collection_ids = exclude_collection_ids
+        self.holds = holds
         self.archive_path = archive_path
         self.ledger_path = ledger_path
         self.max_workers = max_workers
@@ -497,5 +510,6 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
                 plan_path=given["plan_path"],
                 approved_by=None if given["approved_by"] is NOT_GIVEN else given["approved_by"],
                 held=given["exclude_collection_ids"],
+                holds=task.holds,
                 min_retention=task.settings.min_retention,
             )

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, Origin, PurgePlan, canonical
+from airflow_provider_anyformat.retention.plan import HELD_FILE, PLAN_FILE, ROWS_FILE, Origin, PurgePlan, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +116,8 @@ class Ledger:
         :raises AnyformatLedgerError: it could not be written: nothing may be deleted.
         """
         self.put(ROWS_FILE, plan.rows_bytes())
+        if plan.cases:
+            self.put(HELD_FILE, plan.held_bytes())
         self.put(PLAN_FILE, plan.json_bytes())
 
     def record(self, outcome: Outcome) -> None:

@@ -16,10 +16,11 @@ from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPol
 from airflow_provider_anyformat.retention.reasons import ANOMALIES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
 PLAN_FILE = "plan.json"
 ROWS_FILE = "plan.jsonl"
+HELD_FILE = "held.jsonl"
 FORGETS_NEWEST = (
     "the plan was made with keep_last and with name globs. Globs are not stored, so which collections are the newest of"
     " those that match cannot be known again. Plan without the one or the other, or let one purge plan and delete"
@@ -40,6 +41,8 @@ class Origin:
     :param run_id: the run; default ``_``.
     :param try_number: the try; default 0.
     :param provider_version: version of this provider; default empty.
+    :param owner: who answers for the retention period; default ``None``.
+    :param basis: why the period is what it is; default ``None``.
     """
 
     service: str
@@ -49,6 +52,8 @@ class Origin:
     run_id: str = "_"
     try_number: int = 0
     provider_version: str = ""
+    owner: str | None = None
+    basis: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +106,7 @@ class PurgePlan:
     :param unmatched_holds: entries of ``exclude_collection_ids``, in lower case, that no listed row has.
     :param made_at: when, in UTC.
     :param origin: which run made it.
+    :param cases: for each workflow that has any, its id and what is held for a case, by the hold's place in the policy.
     :param applied: the earlier plan whose rows these are; ``None`` for a run with a plan of its own.
     """
 
@@ -116,6 +122,7 @@ class PurgePlan:
     origin: Origin
     unmatched_holds: tuple[str, ...] = ()
     tripped: dict[str, str] = field(default_factory=dict)
+    cases: tuple[tuple[str, Mapping[str, int]], ...] = ()
     applied: Applied | None = None
 
     @classmethod
@@ -147,6 +154,7 @@ class PurgePlan:
             made_at=now.astimezone(UTC),
             origin=origin,
             unmatched_holds=unmatched_by_all(selections),
+            cases=cases_of(selections),
         )
         return replace(plan, tripped=plan._tripped())
 
@@ -205,6 +213,24 @@ class PurgePlan:
             whole.write(_line(row))
         return whole.getvalue()
 
+    def held_bytes(self) -> bytes:
+        """Return ``held.jsonl``: a line of canonical JSON for each collection that is held for a case."""
+        holds = () if self.policy is None else self.policy.holds
+        return b"".join(
+            canonical({"case": holds[number].case, "collection_id": name, "workflow_id": workflow_id})
+            for workflow_id, cases in self.cases
+            for name, number in cases.items()
+        )
+
+    def _holds(self) -> list[dict[str, Any]]:
+        held = Counter(number for _, cases in self.cases for number in cases.values())
+        holds = () if self.policy is None else self.policy.holds
+        return [
+            hold.as_json() | {"held": held[number]}
+            for number, hold in enumerate(holds)
+            if held[number] or hold.in_force(self.made_at)
+        ]
+
     def _tripped(self) -> dict[str, str]:
         tripped: dict[str, str] = {}
         most, percent = self.guards.max_deletions, self.guards.max_deletions_percent
@@ -226,7 +252,7 @@ class PurgePlan:
 
     def _content(self) -> dict[str, Any]:
         percent = self.guards.max_deletions_percent
-        content = {
+        content: dict[str, Any] = {
             "service": self.origin.service,
             "workflows": list(self.workflow_ids),
             "policy": None if self.policy is None else policy_json(self.policy),
@@ -245,6 +271,8 @@ class PurgePlan:
             "try": self.origin.try_number,
             "provider_version": self.origin.provider_version,
         }
+        given = {"owner": self.origin.owner, "basis": self.origin.basis, "holds": self._holds()}
+        content |= {key: value for key, value in given.items() if value}
         if self.applied is not None:
             content["policy"] = self.applied.policy
             content["approved_by"] = self.applied.approved_by
@@ -308,6 +336,17 @@ def policy_json(policy: RetentionPolicy) -> dict[str, Any]:
 def forgets_newest(policy: dict[str, Any]) -> bool:
     """Say whether a policy, as ``plan.json`` has it, counts the newest of collections that it does not name."""
     return bool(policy["keep_last"] and (policy["include_names"] or policy["exclude_names"]))
+
+
+def cases_of(
+    selections: Iterable[Selection], planned: Container[str] | None = None
+) -> tuple[tuple[str, Mapping[str, int]], ...]:
+    """Return what ``selections`` found held for a case, by workflow, by id; of ``planned`` ids if these are given."""
+    found = [
+        (each.workflow_id, {id_: number for id_, number in each.cases.items() if planned is None or id_ in planned})
+        for each in selections
+    ]
+    return tuple((workflow_id, cases) for workflow_id, cases in found if cases)
 
 
 def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:

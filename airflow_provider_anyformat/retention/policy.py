@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fnmatch
 import re
-import unicodedata
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.retention.holds import Hold, HoldMatcher, globs_without_case
 from airflow_provider_anyformat.retention.reasons import (
     CODE_CONTRADICTORY,
     CODE_DUE,
@@ -62,6 +62,7 @@ class RetentionPolicy:
     :param include_names: globs on the whole name, with case; default none, which includes every row.
     :param exclude_names: globs on the whole name, without case; default none.
     :param keep_last: the newest so many of each workflow stay; default 0.
+    :param holds: legal holds with a case each; default none.
     :raises AnyformatValueError: a value would select more than it says.
     """
 
@@ -73,6 +74,7 @@ class RetentionPolicy:
     include_names: tuple[str, ...] = ()
     exclude_names: tuple[str, ...] = ()
     keep_last: int = 0
+    holds: tuple[Hold, ...] = ()
 
     def __post_init__(self) -> None:
         if self.older_than <= timedelta(0):
@@ -159,6 +161,10 @@ class Selection:
         self._statuses = FINISHED_STATUSES.intersection(policy.statuses)
         self._may_go = _name_rule(policy)
         self._holds = frozenset(self.unmatched_holds)
+        self._matcher = HoldMatcher(policy.holds, now, workflow_id)
+        self.may_hold = bool(self._holds or self._matcher)
+        # Of each id that a hold with a case names, the place of that hold in the policy.
+        self.cases: dict[str, int] = {}
         # Hashes of the ids that a hold names, by whichever of their rows.
         self.held: set[int] = set()
         self._moment: Callable[[FileCollection | PlannedRow], datetime] = attrgetter(policy.age_by)
@@ -181,7 +187,7 @@ class Selection:
         """Judge ``rows``, none of which has the id of an earlier one."""
         start = len(self._codes)
         codes = self._judge(rows)
-        if self._holds:
+        if self.may_hold:
             for position, row in enumerate(rows):
                 if self.holds(row):
                     codes[position] = code = HELD_AS.get(codes[position], CODE_HELD)
@@ -229,9 +235,18 @@ class Selection:
         """Say whether a legal hold names this row, and remember which one did."""
         names = {row.id.lower(), (row.file_id or row.id).lower()} & self._holds
         self.unmatched_holds -= names
-        if names:
+        number = self._matcher.number(row.id, row.file_id, row.name)
+        if number is not None:
+            self.cases[row.id] = min(number, self.cases.get(row.id, number))
+        if names or number is not None:
             self.held.add(hash(row.id))
-        return bool(names)
+            return True
+        return False
+
+    def case_of(self, collection_id: str) -> str | None:
+        """Return the case that a collection is held for, or ``None``."""
+        number = self.cases.get(collection_id)
+        return None if number is None else self.policy.holds[number].case
 
     def _judge(self, rows: Sequence[FileCollection]) -> bytearray:
         age_by, may_go = self.policy.age_by, self._may_go
@@ -283,7 +298,7 @@ def select(pages: Iterable[Page], policy: RetentionPolicy, now: datetime, workfl
     for page in pages:
         rows = reading.add(page)
         selection.add(rows)
-        if policy.exclude_collection_ids and len(rows) < len(page.collections):
+        if selection.may_hold and len(rows) < len(page.collections):
             # A hold may name the second of two rows that disagree.
             for row in page.collections:
                 selection.holds(row)
@@ -315,7 +330,8 @@ def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetim
 
     A row has one reason, the first of these that is true of it:
 
-    1. ``held``: ``exclude_collection_ids`` names its ``id`` or ``file_id``. A hold wins over everything.
+    1. ``held``: ``exclude_collection_ids`` names its ``id`` or ``file_id``, or one of ``holds`` that is in force at
+       ``now`` matches it. A hold wins over everything.
     2. ``contradictory``: another row names the same id and says something else.
     3. ``status_unknown``: its status is none that anyformat documents, or missing.
     4. ``status``: its status is not one of ``statuses``, or is not a finished one.
@@ -353,18 +369,6 @@ def _name_rule(policy: RetentionPolicy) -> Callable[[str | None], bool] | None:
     """Return what says whether a document of this name may go; ``None`` if the policy asks for no names."""
     if not policy.include_names and not policy.exclude_names:
         return None
-    include = _any_of(policy.include_names or ("*",))
-    # An accented letter is one character or two, depending on who typed the name; a hold by name means both.
-    exclude = _any_of([unicodedata.normalize("NFC", glob) for glob in policy.exclude_names], re.IGNORECASE)
-
-    def may_go(name: str | None) -> bool:
-        if name is None or include(name) is None:
-            return False
-        return exclude(unicodedata.normalize("NFC", name)) is None
-
-    return may_go
-
-
-def _any_of(globs: Iterable[str], flags: int = 0) -> Callable[[str], re.Match[str] | None]:
-    # No glob at all becomes an expression that matches nothing.
-    return re.compile("|".join([fnmatch.translate(glob) for glob in globs]) or r"(?!)", flags).fullmatch
+    include = re.compile("|".join(map(fnmatch.translate, policy.include_names or ("*",)))).fullmatch
+    exclude = globs_without_case(policy.exclude_names)
+    return lambda name: name is not None and include(name) is not None and not exclude(name)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.holds import Hold
 
 _DURATION = re.compile(r"P(?=.)(?:([0-9]+)D)?(?:T([0-9.]+)S)?")
 _AGAIN = "Make a new one with plan_only=True"
@@ -121,13 +122,14 @@ class StoredPlan:
         """The workflows, in the order they were given."""
         return tuple(self.content["workflows"])
 
-    def policy(self, held: Iterable[str] = ()) -> RetentionPolicy:
+    def policy(self, held: Iterable[str] = (), holds: tuple[Hold, ...] = ()) -> RetentionPolicy:
         """
         Return the policy that the plan was made by, for a second look at its rows.
 
         Its globs are not in the plan, because names are personal data: the rows of the plan are those that matched.
 
         :param held: legal holds that came since.
+        :param holds: legal holds with a case, as they are now.
         :raises AnyformatValueError: it is no plan of a purge, or one that nobody can look at a second time.
         """
         found = self.content["policy"]
@@ -149,6 +151,7 @@ class StoredPlan:
                 statuses=tuple(found["statuses"]),
                 exclude_collection_ids=tuple(dict.fromkeys([*found["exclude_collection_ids"], *held])),
                 keep_last=found["keep_last"],
+                holds=holds,
             )
         except (ValueError, TypeError, KeyError, OverflowError) as error:
             raise AnyformatValueError(f"plan_path: the plan's policy cannot be read: {error}. {_AGAIN}") from None

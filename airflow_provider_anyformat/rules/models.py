@@ -92,11 +92,15 @@ def _parameter(name: str, key: str, value: object) -> None:
         raise AnyformatValueError(str(error).replace(f"{name}:", f"{key}:", 1)) from None
 
 
-# Every parameter of PurgeFileCollectionsOperator that a rule takes as it is, with the type that its values have.
+# The parameters of PurgeFileCollectionsOperator that a rule takes as they are, with the types of their values.
 PURGE_PARAMETERS: Final[dict[str, Any]] = {
-    name: kind for options in (RetentionPolicy, Guards) for name, kind in get_type_hints(options).items()
+    name: kind
+    for options in (RetentionPolicy, Guards)
+    for name, kind in get_type_hints(options).items()
+    if name != "holds"
 } | {
     "workflow_id": str | list[str],
+    "basis": str,
     "plan_only": bool,
     "archive_path": str,
     "ledger_path": str,
@@ -106,7 +110,8 @@ PURGE_PARAMETERS: Final[dict[str, Any]] = {
 
 
 def _parameter_type(name: str, key: str, kind: Any) -> Any:
-    return _checked(kind | Template, partial(_parameter, name, key), f"It takes {PARAMETERS[name].expects}.")
+    expects = PARAMETERS[name].expects
+    return _checked(kind | Template, partial(_parameter, name, key), f"{expects[0].upper()}{expects[1:]}.")
 
 
 _OWN_KEYS: Final[dict[str, Any]] = {
@@ -117,11 +122,6 @@ _OWN_KEYS: Final[dict[str, Any]] = {
         " renamed begins a new history.",
     ),
     "owner": _checked(str, partial(_text, "owner"), "Who answers for the rule: recorded in each plan and certificate."),
-    "basis": _checked(
-        str,
-        partial(_text, "basis", longest=1000),
-        "Why this period: the law or contract. Recorded in each plan and certificate.",
-    ),
     "schedule": _checked(
         str, _schedule, f"When it runs, in UTC: a cron expression of five fields, or {', '.join(PRESETS)}."
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -167,13 +167,16 @@ def _sentence(place: tuple[int | str, ...], error: Any) -> str:
         case "extra_forbidden" if place[0] == "defaults" and key in models.NOT_IN_DEFAULTS:
             return f"{key}: it cannot stand in defaults, because each rule has its own; write it in the rules"
         case "extra_forbidden":
-            return f"{key}: it is not a key that is known here{_meant(key)}"
+            return f"{key}: it is not a key that is known here{_meant(place)}"
         case _:
             return f"{key}: {shown(error['input'])} cannot be used: {error['msg'].lower()}"
 
 
-def _meant(key: str) -> str:
-    near = difflib.get_close_matches(key, [*models.KEYS, *models.HOLD_KEYS, "version", "defaults", "rules", "holds"], 1)
+def _meant(place: tuple[int | str, ...]) -> str:
+    known: Collection[str] = models.HOLD_KEYS if place[0] == "holds" else models.KEYS
+    if len(place) == 1:
+        known = (*models.RetentionFile.model_fields, *models.HoldsFile.model_fields)
+    near = difflib.get_close_matches(str(place[-1]), known, 1)
     return f"; did you mean {near[0]}?" if near else "; remove it, or see anyformat-retention schema"
 
 

@@ -16,6 +16,8 @@ from airflow_provider_anyformat.get_provider_info import CONN_FIELDS
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 from airflow_provider_anyformat.operators import files
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, decide
+from airflow_provider_anyformat.rules.reading import load_holds, read_rules
+from scripts.rules_reference import PAGE, tables, with_tables
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
@@ -30,7 +32,7 @@ OPERATORS = [
 
 
 def blocks(language: str, text: str = README) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", text, re.DOTALL)
+    return re.findall(rf"^ *```{language}\n(.*?)```", text, re.DOTALL | re.MULTILINE)
 
 
 def test_commands_are_make_targets() -> None:
@@ -182,6 +184,23 @@ def test_when_it_fails_has_the_table_of_the_readme() -> None:
     rows = [line for line in README[README.index("## When it fails") :].splitlines() if line.startswith("| ")]
     page = (ROOT / "docs" / "when-it-fails.md").read_text()
     assert [row for row in rows[:9] if row not in page] == []
+
+
+def test_the_keys_of_rules_and_holds_are_those_of_the_models() -> None:
+    """After a change: ``python -m scripts.rules_reference``."""
+    page = PAGE.read_text()
+    assert all(table in page for table in tables().values())
+    assert with_tables(page) == page
+
+
+def test_the_rules_and_holds_of_the_pages_are_valid(tmp_path: Path) -> None:
+    rules, *_ = [block for block in blocks("yaml", textwrap.dedent(PAGE.read_text())) if "rules:" in block]
+    (holds,) = blocks("yaml", (ROOT / "docs" / "legal-holds.md").read_text())
+    for name, text in (("retention.yaml", textwrap.dedent(rules)), ("holds.yaml", holds)):
+        (tmp_path / name).write_text(text)
+    file = read_rules(tmp_path / "retention.yaml")
+    assert [*file.problems, *(problem for rule in file.rules for problem in rule.problems)] == []
+    assert len(load_holds(tmp_path / "holds.yaml")) == 1
 
 
 def test_summary_table_names_every_key() -> None:

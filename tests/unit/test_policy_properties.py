@@ -9,13 +9,15 @@ from __future__ import annotations
 import fnmatch
 import random
 from collections import Counter
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_anyformat.api.models import FileCollection, Page
+from airflow_provider_anyformat.retention.holds import Hold
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, conclude, decide, select
 
@@ -51,6 +53,16 @@ policies = st.builds(
     include_names=st.sampled_from([(), (), ("*.pdf",), ("b*", "A*")]),
     exclude_names=st.sampled_from([(), (), ("a*",), ("*.TXT",)]),
     keep_last=st.integers(0, 4),
+    holds=st.sampled_from(
+        [
+            (),
+            (),
+            (Hold(case="ids", collection_ids=("COLLECTION-2", "file-two")),),
+            (Hold(case="names", begins=date(2026, 6, 30), ends=date(2026, 7, 1), names=("A*", "c")),),
+            (Hold(case="ended", ends=date(2026, 6, 30), names=("*",)), Hold(case="whole", workflow_ids=("WF-1",))),
+            (Hold(case="not yet", begins=date(2026, 7, 1), workflow_ids=("wf-0", "wf")),),
+        ]
+    ),
 )
 
 
@@ -67,11 +79,22 @@ class Oracle:
         return min(NOW, self.policy.reference_time) - moment
 
     def held(self, row: FileCollection) -> bool:
-        holds = [each.casefold() for each in self.policy.exclude_collection_ids]
-        return any(
-            other.id == row.id and (other.id.casefold() in holds or (other.file_id or "").casefold() in holds)
-            for other in self.listing
-        )
+        return any(other.id == row.id and self.is_named(other) for other in self.listing)
+
+    def is_named(self, row: FileCollection) -> bool:
+        ids = {each.casefold() for each in self.policy.exclude_collection_ids}
+        for hold in self.policy.holds:
+            if (hold.begins or NOW.date()) <= NOW.date() < (hold.ends or date.max):
+                ids |= {each.casefold() for each in hold.collection_ids}
+                if row.workflow_id.casefold() in {each.casefold() for each in hold.workflow_ids}:
+                    return True
+                if hold.names and (row.name is None or any(map(partial(self.like, row.name), hold.names))):
+                    return True
+        return row.id.casefold() in ids or (row.file_id or "").casefold() in ids
+
+    @staticmethod
+    def like(name: str, glob: str) -> bool:
+        return fnmatch.fnmatchcase(name.lower(), glob.lower())
 
     def disputed(self, row: FileCollection) -> bool:
         return any(other.id == row.id and other != row for other in self.listing)
@@ -85,7 +108,7 @@ class Oracle:
             return False
         wanted = self.policy.include_names or ["*"]
         return any(fnmatch.fnmatchcase(row.name, glob) for glob in wanted) and not any(
-            fnmatch.fnmatchcase(row.name.lower(), glob.lower()) for glob in self.policy.exclude_names
+            self.like(row.name, glob) for glob in self.policy.exclude_names
         )
 
     def ranks(self, row: FileCollection) -> bool:

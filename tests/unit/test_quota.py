@@ -11,7 +11,6 @@ from contextlib import suppress
 
 import pytest
 
-from airflow_provider_anyformat.api import quota
 from airflow_provider_anyformat.api.quota import Quota, RateLimiter, read_quota
 from airflow_provider_anyformat.api.replies import Reply
 from airflow_provider_anyformat.exceptions import AnyformatRateLimitError
@@ -20,15 +19,11 @@ pytestmark = pytest.mark.timeout(60)
 
 
 class BlockedError(Exception):
-    """The limiter wanted to wait."""
+    """The limiter wanted to sleep."""
 
 
-def _blocked() -> None:
+def _blocked(_: float) -> None:
     raise BlockedError
-
-
-def _patient() -> None:
-    """Let it wait."""
 
 
 def answer(remaining: object = None, reset: object = None, limit: object = None, *, status: int = 204) -> Reply:
@@ -160,7 +155,7 @@ def test_a_first_request_that_hangs_does_not_hold_up_the_task() -> None:
     limiter = RateLimiter()
     hanging = limiter.acquire(_blocked)
     started = time.monotonic()
-    limiter.release(limiter.acquire(_patient), answer(50, 60, 100))
+    limiter.release(limiter.acquire(time.sleep), answer(50, 60, 100))
     assert 0.9 < time.monotonic() - started < 10
     limiter.release(hanging, answer(49, 60, 100))
     assert one_by_one(limiter) == 39
@@ -230,7 +225,7 @@ def test_the_windows_end_is_the_earliest_that_an_answer_gave() -> None:
     limiter.release(first, answer(0, 1, 60))
     time.sleep(0.3)
     limiter.release(second, answer(1, 2, 60))
-    limiter.acquire(_patient)
+    limiter.acquire(time.sleep)
     assert 0.99 < time.monotonic() - started < 2
 
 
@@ -239,7 +234,7 @@ def test_a_late_answer_of_the_last_window_does_not_close_the_new_one() -> None:
     limiter.release(limiter.acquire(_blocked), answer(59, 1, 60))
     late, other = limiter.acquire(_blocked), limiter.acquire(_blocked)
     limiter.release(other, answer(0, 1, 60))
-    limiter.release(limiter.acquire(_patient), answer(9, 60, 60))
+    limiter.release(limiter.acquire(time.sleep), answer(9, 60, 60))
     limiter.release(late, answer(1, 1, 60))
     # The late one may have been charged to either window.
     assert one_by_one(limiter) == 8
@@ -258,7 +253,7 @@ def test_a_new_window_starts_with_what_the_last_one_had() -> None:
     limiter.release(limiter.acquire(_blocked), answer(3, 1, 60))
     limiter.release(limiter.acquire(_blocked), answer(0, 1, 60))
     # An error's answer has no headers: it tells nothing of the new window, but may have been charged to it.
-    limiter.release(limiter.acquire(_patient), answer(status=503))
+    limiter.release(limiter.acquire(time.sleep), answer(status=503))
     assert one_by_one(limiter, reply=answer(status=503)) == 2
 
 
@@ -283,7 +278,7 @@ def test_after_a_429_everybody_waits_and_one_goes_ahead(text: str | None, known_
     # It was under way and says that there is room: the 429 knows better.
     limiter.release(other, answer(40, 60, 60))
     assert permits(limiter) == 0
-    entered = limiter.acquire(_patient)
+    entered = limiter.acquire(time.sleep)
     assert least <= time.monotonic() - started < least + 5
     assert permits(limiter) == 0
     limiter.release(entered, answer(30, 60, 60))
@@ -294,7 +289,7 @@ def test_after_a_429_without_headers_ever_all_go_again() -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer())
     limiter.release(limiter.acquire(_blocked), refusal("1"))
-    limiter.release(limiter.acquire(_patient), answer())
+    limiter.release(limiter.acquire(time.sleep), answer())
     assert permits(limiter) == 100
 
 
@@ -313,53 +308,42 @@ def test_a_429_beyond_the_longest_wait_fails_the_others_at_once() -> None:
 def test_a_429_of_just_the_longest_wait_is_waited_for() -> None:
     limiter = RateLimiter(0.0, 2.0)
     limiter.release(limiter.acquire(_blocked), refusal("2"))
-    limiter.acquire(_patient)
+    limiter.acquire(time.sleep)
 
 
-def test_no_lock_is_held_while_it_waits() -> None:
+def test_no_lock_is_held_while_sleeping() -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(1, 60, 60))
     entered = limiter.acquire(_blocked)
-    waits = []
+    slept = []
 
-    def check() -> None:
-        waits.append(1)
-        if len(waits) > 1:
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 1:
+            limiter.release(entered, answer(0, 60, 60))
+        else:
             raise BlockedError
-        limiter.release(entered, answer(0, 60, 60))
 
     with pytest.raises(BlockedError):
-        limiter.acquire(check)
+        limiter.acquire(sleep)
+    assert all(0 < seconds <= 0.1 for seconds in slept)
 
 
-def test_what_the_check_raises_ends_the_wait_of_every_thread() -> None:
+def test_what_sleep_raises_ends_the_wait_of_every_thread() -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(0, 60, 60))
     stopped = threading.Event()
 
-    def check() -> None:
-        if stopped.is_set():
+    def sleep(seconds: float) -> None:
+        if stopped.wait(seconds):
             raise BlockedError
 
     with ThreadPoolExecutor(16) as pool:
-        waits = [pool.submit(limiter.acquire, check) for _ in range(16)]
+        waits = [pool.submit(limiter.acquire, sleep) for _ in range(16)]
         time.sleep(0.3)
         assert not any(wait.done() for wait in waits)
         stopped.set()
         assert all(isinstance(wait.exception(timeout=10), BlockedError) for wait in waits)
-
-
-def test_an_answer_wakes_all_that_may_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(quota, "_NAP", 50.0)
-    limiter = RateLimiter(0.0)
-    first = limiter.acquire(_blocked)
-    with ThreadPoolExecutor(8) as pool:
-        waits = [pool.submit(limiter.acquire, _patient) for _ in range(8)]
-        while len(limiter._bells) < 8:
-            time.sleep(0.005)
-        limiter.release(first, answer(100, 60, 600))
-        assert all(wait.result(timeout=10) for wait in waits)
-    assert not limiter._bells
 
 
 class Limit:
@@ -428,7 +412,7 @@ def work(limit: Limit, limiters: list[RateLimiter], requests: int, threads: int)
 
     def one(limiter: RateLimiter) -> None:
         while True:
-            entered = limiter.acquire(_patient)
+            entered = limiter.acquire(time.sleep)
             reply = limit()
             limiter.release(entered, reply)
             if reply.status != 429:
