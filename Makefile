@@ -18,7 +18,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-system test-workers pictures lint format docs benchmarks ci release-check pins clean env tools
+.PHONY: help demo airflow test test-sdk test-system test-workers pictures lint format docs benchmarks ci release-check pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ endif
 
 test-system: env docs ## a whole Airflow with its scheduler, a browser in front of it; installs Debian's chromium if it is missing
 	@$(ENV)/bin/python -m pytest $(RERUNS) $(SYSTEM)
+
+test-sdk: env ## the vendor's own SDKs against the sandbox, each in an environment of its own
+	@$(ENV)/bin/python -m pytest $(RERUNS) tests/sdk
 
 pictures: ## take the screenshots in docs/images/ anew
 	@for airflow in 3.3.2 2.11.2; do \

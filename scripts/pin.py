@@ -20,6 +20,8 @@ LINES = ("3.3.2", "3.1.8", "2.11.2")
 # The one whose environments the pages are built in, and Celery workers are tried in.
 FULL = "3.3.2"
 OLDEST_AIRFLOW = "2.11.0"
+# The vendor's SDKs that tests/sdk sends to the sandbox, each in an environment of its own.
+SDKS = ("0.5.0", "0.7.0", "1.18.0")
 
 
 def resolve(uv: str, python: str, requirements: list[str], constraints: list[str], *options: str) -> list[str]:
@@ -45,7 +47,7 @@ def for_all(uv: str, pythons: tuple[str, ...], requirements: list[str], constrai
 
 
 def main() -> None:
-    """Write the four files; the one argument is the path of uv."""
+    """Write the files; the one argument is the path of uv."""
     uv = sys.argv[1]
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
@@ -68,6 +70,12 @@ def main() -> None:
     # Airflow 2.11.0 leaves it without an upper bound, but its ObjectStoragePath refuses s3:// from 0.3 on.
     held.append("universal-pathlib<0.3")
     files["oldest.txt"] = for_all(uv, PYTHONS["2"], everything, held)
+
+    shared: list[str] = []
+    for version in SDKS:
+        found = for_all(uv, PYTHONS["3"], [f"anyformat=={version}"], shared)
+        shared = sorted({*shared, *(line for line in found if not line.startswith("anyformat=="))})
+    files["sdk.txt"] = shared
 
     for name, lines in files.items():
         (ROOT / "constraints" / name).write_text("\n".join(lines) + "\n")

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.state import State
 
 _UUID = TypeAdapter(UUID)
-_Graph = list[dict[str, Any]]
 
 
 class ApiError(Exception):
@@ -98,8 +97,9 @@ async def accepted(uploads: Sequence[UploadFile]) -> list[Document]:
     return documents
 
 
-def field_names(nodes: _Graph, fields: _Graph) -> list[str]:
-    """Return the names of the fields that a new workflow extracts: of its nodes, or its own in the older form."""
-    lists = [fields, *(node.get("fields") for node in nodes)]
-    found = [field.get("name") for each in lists if isinstance(each, list) for field in each if isinstance(field, dict)]
-    return [name for name in found if isinstance(name, str)]
+def field_names(nodes: list[dict[str, Any]], fields: list[dict[str, Any]]) -> list[str]:
+    """Return the names of the fields that a new workflow extracts: those of its nodes, or its own in the older form."""
+    schemas = [schema for node in nodes if isinstance(schema := node.get("extraction_schema"), dict)]
+    lists = [each for each in (fields, *(schema.get("fields") for schema in schemas)) if isinstance(each, list)]
+    names = [field.get("name") for each in lists for field in each if isinstance(field, dict)]
+    return [name for name in names if isinstance(name, str)]

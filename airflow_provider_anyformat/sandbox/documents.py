@@ -56,9 +56,9 @@ def results(row: Row) -> dict[str, Any]:
         "parse": {"markdown": text, "text": text, "layout_confidence": 97.0, "parse_confidence": 97.0, "blocks": []},
         "classifications": [],
         "splits": [],
-        "extractions": [{"split_name": None, "partition": None, "fields": fields, "validations": []}],
+        "extractions": [{"split_name": None, "partition": None, "fields": fields, "validations": []}] if fields else [],
         "edits": [],
-        "extraction": fields,
+        "extraction": fields or None,
     }
 
 

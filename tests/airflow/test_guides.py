@@ -100,4 +100,4 @@ def test_the_tests_of_the_page_on_testing(dag_runner: Any, tmp_path: Path) -> No
     )
 
     assert done.returncode == 0, done.stdout
-    assert re.search(r"\b3 passed\b", done.stdout)
+    assert re.search(r"\b4 passed\b", done.stdout)

@@ -95,14 +95,18 @@ def test_results_have_the_published_shape(api: Api) -> None:
 
 
 def test_a_workflow_that_was_created_extracts_its_own_fields(api: Api) -> None:
-    graph = {"nodes": [{"type": "parse"}, {"type": "extract", "fields": [{"name": "vendor"}, {"name": "total"}]}]}
-    for body in ({"name": "n", **graph, "edges": []}, {"name": "n", "fields": [{"name": "vendor"}, {"name": "total"}]}):
+    fields = {"fields": [{"name": "vendor"}, {"name": "total"}]}
+    graph = {"nodes": [{"type": "parse"}, {"type": "extract", "extraction_schema": fields}], "edges": []}
+    for body in ({"name": "n", **graph}, {"name": "n", **fields}):
         made = api.ask("POST", "workflows/", json=body)
         assert (made.status_code, made.json()["name"]) == (201, "n")
         api.workflow_id = made.json()["id"]
         api.sandbox.processing_seconds = 0
         results = api.results(api.submit()["id"]).json()
         assert list(results["extractions"][0]["fields"]) == ["vendor", "total"]
+    api.workflow_id = api.ask("POST", "workflows/", json={"name": "n", "nodes": graph["nodes"][:1]}).json()["id"]
+    results = api.results(api.submit()["id"]).json()
+    assert (results["extractions"], results["extraction"], bool(results["parse"])) == ([], None, True)
 
 
 @pytest.mark.parametrize("route", ["upload", "files"])

@@ -44,8 +44,14 @@ BODIES: dict[str, tuple[str | None, bytes]] = {
     "deep JSON": ("application/json", b'{"nodes":' + b"[" * 100_000),
     "nested JSON": ("application/json", b'{"name":' + b"[" * 400 + b"]" * 400 + b"}"),
     "not a number": ("application/json", b'{"name": NaN, "nodes": [NaN]}'),
-    "half a character": ("application/json", b'{"name": "\\ud800", "nodes": [{"fields": [{"name": "\\ud800"}]}]}'),
-    "odd nodes": ("application/json", b'{"name": "n", "nodes": [{"fields": {"a": 1}}, {"fields": [1, {"name": 2}]}]}'),
+    "half a character": (
+        "application/json",
+        b'{"name": "\\ud800", "nodes": [{"extraction_schema": {"fields": [{"name": "\\ud800"}]}}]}',
+    ),
+    "odd nodes": (
+        "application/json",
+        b'{"name": "n", "nodes": [{"extraction_schema": 1}, {"extraction_schema": {"fields": [1, {"name": 2}]}}]}',
+    ),
     "not UTF-8": ("application/json", b'{"name": "\xff"}'),
 }
 POSTS = (

@@ -201,7 +201,7 @@ def test_a_page_can_be_mangled(api: Api) -> None:
 
 def test_workflows_are_created_and_listed(api: Api) -> None:
     names = ["n1", "n2", "n3"]
-    graph = {"nodes": [{"type": "extract", "fields": [{"name": "vendor"}]}], "edges": []}
+    graph = {"nodes": [{"type": "extract", "extraction_schema": {"fields": [{"name": "vendor"}]}}], "edges": []}
     made = [api.ask("POST", "workflows/", json={"name": name, **graph}) for name in names]
     assert [(reply.status_code, reply.json()["name"]) for reply in made] == [(201, name) for name in names]
     taken = api.ask("POST", "workflows/", json={"name": "n1", **graph})
