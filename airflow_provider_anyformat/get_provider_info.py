@@ -55,6 +55,28 @@ CONN_FIELDS = {
 }
 
 
+# What whoever runs Airflow may ask of every task; without an entry nothing is asked.
+CONFIG = {
+    "ledger_path": {
+        "description": "Folder in which purges, applied plans and bulk deletes are recorded that name no ledger_path.",
+        "version_added": "0.1.0",
+        "type": "string",
+        "example": "s3://audit/anyformat",
+        "default": None,
+    },
+    "min_retention_days": {
+        "description": (
+            "No purge, plan or list for deletion may ask for a shorter age, in days, whatever its DAG and its"
+            " connection say."
+        ),
+        "version_added": "0.1.0",
+        "type": "float",
+        "example": "30",
+        "default": None,
+    },
+}
+
+
 def get_provider_info() -> dict[str, Any]:
     """Return the provider's description in the form of Airflow's ``provider_info.schema.json``."""
     name = "anyformat"
@@ -71,6 +93,7 @@ def get_provider_info() -> dict[str, Any]:
         ],
         "operators": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.operators.files"]}],
         "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.hooks.anyformat"]}],
+        "config": {name: {"description": "Rules of the organisation for every purge.", "options": CONFIG}},
         # Airflow 2.11 shows a task's link only if its class stands here.
         "extra-links": ["airflow_provider_anyformat.links.AnyformatLink"],
         "connection-types": [

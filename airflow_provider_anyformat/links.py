@@ -6,7 +6,7 @@ import re
 from typing import Any
 from urllib.parse import quote
 
-from airflow_provider_anyformat._airflow import BaseOperatorLink
+from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS, BaseOperatorLink
 
 APP = "https://app.anyformat.ai/workflows"
 # What the client takes for an id; a template that was not rendered does not match.
@@ -27,10 +27,7 @@ class AnyformatLink(BaseOperatorLink):
         """
         workflow_id = _first_id(getattr(operator, "workflow_id", None))
         if workflow_id is None:
-            from airflow_provider_anyformat._airflow import XCom
-
-            # Airflow 2.11 asks with the task as it is written, and an applied plan has its workflows in a file.
-            summary = XCom.get_value(ti_key=ti_key, key="summary")
+            summary = _summary(operator, ti_key)
             workflow_id = _first_id(summary.get("workflow_ids")) if isinstance(summary, dict) else None
         return "" if workflow_id is None else f"{APP}/{workflow_id}"
 
@@ -45,6 +42,20 @@ class RetentionLink(BaseOperatorLink):
         from airflow_provider_anyformat.plugin import URL_ROUTE, airflow_path
 
         return f"{airflow_path()}/plugin/{URL_ROUTE}#{quote(ti_key.dag_id, safe='')}/{quote(ti_key.task_id, safe='')}"
+
+
+# Airflow before 3.1 has no page to lead to.
+PURGE_LINKS = (AnyformatLink(), RetentionLink()) if AIRFLOW_V_3_1_PLUS else (AnyformatLink(),)
+
+
+def _summary(operator: Any, ti_key: Any) -> Any:
+    if AIRFLOW_V_3_0_PLUS:
+        # The worker asks once the task has ended, and has it.
+        return getattr(operator, "summary", None)
+    from airflow_provider_anyformat._airflow import XCom
+
+    # The web server asks later, and knows the task only as it is written.
+    return XCom.get_value(ti_key=ti_key, key="summary")
 
 
 def _first_id(value: Any) -> str | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.holds import Hold
-    from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy
+    from airflow_provider_anyformat.retention.policy import MinRetention, PlannedRow, RetentionPolicy
 
 # The reason of a planned collection that is still due, but of which the plan says something else.
 CHANGED = "changed"
@@ -39,7 +39,7 @@ def apply_plan(
     approved_by: str | None = None,
     held: Sequence[str] = (),
     holds: tuple[Hold, ...] = (),
-    min_retention: timedelta = timedelta(0),
+    min_retention: MinRetention | None = None,
 ) -> dict[str, Any]:
     """
     Delete what an earlier plan lists and is still due, and return the summary.
@@ -59,7 +59,8 @@ def apply_plan(
     stored = StoredPlan.load(folder, digest)
     stored.check(service=client.base_url, now=datetime.now(UTC), ttl=ttl)
     policy = stored.policy(held, holds)
-    policy.check_min_retention(min_retention, "plan_path")
+    if min_retention is not None:
+        policy.check_min_retention(min_retention, "plan_path")
     scan = _PlanScanner(client.paced(options.quota_reserve), stored, policy).scan()
     rows, gone, kept = _sort_out(stored, scan)
     plan = PurgePlan(

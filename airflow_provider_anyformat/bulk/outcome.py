@@ -57,6 +57,7 @@ def of_error(row: PlannedRow, error: AnyformatError, max_backoff: float) -> Outc
         message=str(error),
         retryable=error.retryable,
         fatal=error.status_code in _FATAL_STATUSES or (wait is not None and wait > max_backoff),
+        retry_after=wait,
         **_facts(error),
     )
 

@@ -267,6 +267,11 @@ class DeletionRun:
         if aborted_by is not None and aborted_by.fatal:
             retryable = aborted_by.retryable
         first = aborted_by or failures[0]
+        waits = [each.retry_after for each in (first, *failures) if each.retry_after is not None]
         return AnyformatBulkError(
-            message, status_code=first.http_status, error_code=first.error_code, retryable=retryable
+            message,
+            status_code=first.http_status,
+            error_code=first.error_code,
+            retryable=retryable,
+            retry_after=max(waits, default=None),
         )

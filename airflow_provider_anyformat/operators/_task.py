@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import math
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -14,10 +15,12 @@ from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat._airflow import BaseOperator
 from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
+from airflow_provider_anyformat.links import AnyformatLink
 from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, read_parameters
+from airflow_provider_anyformat.retry_policies import with_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
     from airflow_provider_anyformat._airflow import ObjectStoragePath
     from airflow_provider_anyformat.api.client import AnyformatClient
@@ -26,12 +29,26 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.plan import Guards, Origin
-    from airflow_provider_anyformat.retention.policy import RetentionPolicy
+    from airflow_provider_anyformat.retention.policy import MinRetention, RetentionPolicy
 
 # What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
 
 # What one XCom can sensibly hold, and a mapped task expand over.
 LARGEST_LIST = 100_000
+# What the event of an asset tells of a run: every viewer may read it, so there are no ids, globs or names.
+EVENT_KEYS = (
+    "due",
+    "deleted",
+    "already_gone",
+    "failed",
+    "not_attempted",
+    "kept",
+    "forecast",
+    "ledger",
+    "plan_digest",
+    "summary_sha256",
+)
+_LONGEST_RETENTION = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +60,14 @@ class Task:
     :param settings: what the connection says.
     :param given: the task's parameters, read.
     :param context: Airflow's.
-    :param retries: the task's.
-    :param owner: the task's.
+    :param operator: the task itself.
     """
 
     client: AnyformatClient
     settings: ConnectionSettings
     given: Mapping[str, Any]
     context: Mapping[str, Any]
-    retries: int
-    owner: str
+    operator: _AnyformatOperator
 
     def policy(self, **changes: Any) -> RetentionPolicy:
         """
@@ -96,7 +111,7 @@ class Task:
         origin, instance = Origin(self.client.base_url, provider_version=__version__), self.context.get("ti")
         basis = self.given.get("basis", NOT_GIVEN)
         if basis is not NOT_GIVEN:
-            origin = replace(origin, basis=basis, owner=self.owner)
+            origin = replace(origin, basis=basis, owner=self.operator.owner)
         if instance is None:
             return origin
         names = ("dag_id", "task_id", "map_index", "run_id", "try_number")
@@ -125,15 +140,34 @@ class Task:
         retry.
         """
         instance = self.context.get("ti")
-        return instance is not None and instance.try_number > 1 and instance.max_tries == self.retries
+        return instance is not None and instance.try_number > 1 and instance.max_tries == self.operator.retries
+
+    @property
+    def min_retention(self) -> MinRetention:
+        """
+        The longer of the connection's and the organisation's shortest age.
+
+        :raises AnyformatValueError: the organisation's cannot be read.
+        """
+        from airflow_provider_anyformat.retention.policy import MinRetention
+
+        floors = [MinRetention(self.settings.min_retention, "the connection's min_retention")]
+        text = _configured("min_retention_days")
+        if text is not None:
+            floors.append(MinRetention(_days(text), "[anyformat] min_retention_days"))
+        return max(floors)
 
     def folder(self, name: str) -> Folder | None:
-        """Open the folder that a parameter names; ``None`` where it was not given."""
-        path = self.given.get(name, NOT_GIVEN)
-        return None if path is NOT_GIVEN else open_folder(path, name)
+        """Open the folder that a parameter, or for the ledger Airflow's configuration, names; ``None`` for neither."""
+        path, field = self.given.get(name, NOT_GIVEN), name
+        if path is NOT_GIVEN and name == "ledger_path":
+            path, field = _configured_ledger(), f"[anyformat] {name}"
+        return None if path is NOT_GIVEN else open_folder(path, field)
 
     def push(self, key: str, value: Any) -> None:
-        """Keep a value as XCom."""
+        """Keep a value as XCom; the summary also where lists of task instances, links and lineage find it."""
+        if key == "summary":
+            self.operator.keep_summary(value)
         instance = self.context.get("ti")
         if instance is not None:
             instance.xcom_push(key=key, value=value)
@@ -143,9 +177,23 @@ class _AnyformatOperator(BaseOperator):
     """What the operators share: reading what was given, the client while the task runs, and ending it."""
 
     ui_color = "#f6d5d5"
+    operator_extra_links: Sequence[Any] = (AnyformatLink(),)
+    template_fields: Sequence[str] = ()
 
+    # What the run came to, once it is known.
+    summary: Mapping[str, Any] | None = None
     _client: AnyformatClient | None = None
     _killed = False
+
+    # Named here, so that Airflow puts the DAG's default_args in before the default is ours.
+    def __init__(self, *, retry_policy: Any = None, **kwargs: Any) -> None:
+        super().__init__(**with_default(retry_policy), **kwargs)
+
+    def keep_summary(self, summary: Mapping[str, Any]) -> None:
+        """Show it among the rendered fields: of all that a task leaves, Airflow's REST API lists these alone."""
+        self.summary = summary
+        self.template_fields = (*type(self).template_fields, "summary")
+        self.overwrite_rtif_after_execution = True
 
     def on_kill(self) -> None:
         """Send nothing more, end every wait now, and what is in flight within two seconds."""
@@ -170,13 +218,25 @@ class _AnyformatOperator(BaseOperator):
             try:
                 if self._killed:
                     client.stop()
-                yield Task(client, hook.settings, given, context, self.retries, self.owner)
+                yield Task(client, hook.settings, given, context, self)
                 # Whatever execute() did by then: a task that was killed is not green.
                 client.check_stopped("the task")
+                self._tell_assets(context)
             finally:
                 client.close()
                 self._client = None
                 self._killed = False
+
+    def _tell_assets(self, context: Mapping[str, Any]) -> None:
+        """Put the run's numbers into the event of each asset that the task updates."""
+        from airflow_provider_anyformat._airflow import Asset
+
+        if self.summary is None:
+            return
+        extra = {key: self.summary[key] for key in EVENT_KEYS if key in self.summary}
+        for outlet in self.outlets:
+            if isinstance(outlet, Asset):
+                context["outlet_events"][outlet].extra = dict(extra)
 
     def _given(self, name: str, operator: type[_AnyformatOperator]) -> object:
         value = getattr(self, name)
@@ -187,6 +247,37 @@ class _AnyformatOperator(BaseOperator):
                     f"{name}: it was not given, and has no default. It takes {PARAMETERS[name].expects}"
                 )
         return value
+
+
+def _configured(option: str) -> str | None:
+    """Return what Airflow's configuration says in ``[anyformat]``; ``None`` where it says nothing."""
+    from airflow_provider_anyformat._airflow import conf
+
+    value = conf.get("anyformat", option, fallback=None)
+    return None if value is None else str(value)
+
+
+def _configured_ledger() -> Any:
+    text = _configured("ledger_path")
+    if text is None:
+        return NOT_GIVEN
+    try:
+        return read_parameters({"ledger_path": text})["ledger_path"]
+    except AnyformatValueError as error:
+        raise AnyformatValueError(f"[anyformat] {error}") from None
+
+
+def _days(text: str) -> timedelta:
+    try:
+        days = float(text)
+    except ValueError:
+        days = math.nan
+    if not 0 < days <= _LONGEST_RETENTION:
+        raise AnyformatValueError(
+            f"[anyformat] min_retention_days: {shown(text)} is not a number of days above 0 and up to"
+            f" {_LONGEST_RETENTION}; correct Airflow's configuration, or take the option out"
+        )
+    return timedelta(days=days)
 
 
 @contextmanager

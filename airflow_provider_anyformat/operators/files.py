@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyformat.links import PURGE_LINKS
 from airflow_provider_anyformat.operators._task import _AnyformatOperator, in_batches, open_folder
 from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
 
@@ -179,7 +180,7 @@ class ListFileCollectionsOperator(_AnyformatOperator):
             given, guards = task.given, task.guards
             if given["older_than"] is not NOT_GIVEN:
                 policy = task.policy()
-                policy.check_min_retention(task.settings.min_retention)
+                policy.check_min_retention(task.min_retention)
             elif given["batch_size"] is not NOT_GIVEN:
                 raise AnyformatValueError(
                     "older_than: it was left out; a list in batches is made for deletion, and needs an age such as"
@@ -327,6 +328,7 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
     :raises AnyformatError: something was not deleted now, but may be later.
     """
 
+    operator_extra_links: Sequence[Any] = PURGE_LINKS
     template_fields: Sequence[str] = (
         "workflow_id",
         "older_than",
@@ -403,7 +405,7 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
 
         with self._task(context, PurgeFileCollectionsOperator) as task:
             policy = task.policy()
-            policy.check_min_retention(task.settings.min_retention)
+            policy.check_min_retention(task.min_retention)
             workflow_ids, plan_only = task.given["workflow_id"], task.given["plan_only"]
             return purge(task.client, workflow_ids, policy, task.guards, task.options, plan_only=plan_only)
 
@@ -452,6 +454,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
     :raises AnyformatError: something was not deleted now, but may be later.
     """
 
+    operator_extra_links: Sequence[Any] = PURGE_LINKS
     template_fields: Sequence[str] = (
         "plan_path",
         "plan_digest",
@@ -511,5 +514,5 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
                 approved_by=None if given["approved_by"] is NOT_GIVEN else given["approved_by"],
                 held=given["exclude_collection_ids"],
                 holds=task.holds,
-                min_retention=task.settings.min_retention,
+                min_retention=task.min_retention,
             )

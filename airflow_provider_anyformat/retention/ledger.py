@@ -45,9 +45,10 @@ class Outcome:
     :param attempts: how many requests were sent for it.
     :param deleted_at: when the answer came, in UTC, for ``deleted``.
     :param server_date: the ``Date`` of the last answer, as sent.
-    :param message: why, for the log; empty where there is nothing to say. It is not written, nor are the last two.
+    :param message: why, for the log; empty where there is nothing to say. It is not written, nor are the last three.
     :param retryable: whether a later try of a failed one could succeed.
     :param fatal: whether the same would happen to every other collection.
+    :param retry_after: seconds that the server asked to wait, or ``None``.
     """
 
     collection_id: str
@@ -62,6 +63,7 @@ class Outcome:
     message: str = ""
     retryable: bool = False
     fatal: bool = False
+    retry_after: float | None = None
 
     @property
     def is_gone(self) -> bool:

@@ -49,6 +49,18 @@ CLOCK_SKEW = timedelta(minutes=5)
 AgeBy = Literal["created_at", "updated_at"]
 
 
+class MinRetention(NamedTuple):
+    """
+    The shortest age that may be asked for.
+
+    :param age: the age.
+    :param source: who says so, for messages.
+    """
+
+    age: timedelta
+    source: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetentionPolicy:
     """
@@ -90,18 +102,18 @@ class RetentionPolicy:
             if isinstance(getattr(self, name), str):
                 raise AnyformatValueError(f"{name}: {shown(getattr(self, name))} is no sequence of texts")
 
-    def check_min_retention(self, min_retention: timedelta, field: str = "older_than") -> None:
+    def check_min_retention(self, min_retention: MinRetention, field: str = "older_than") -> None:
         """
         Refuse a shorter age than is allowed.
 
-        :param min_retention: the shortest age that the connection allows.
+        :param min_retention: the shortest age that is allowed.
         :param field: the parameter that the age comes from, for the message; default ``older_than``.
         :raises AnyformatValueError: ``older_than`` is shorter.
         """
-        if self.older_than < min_retention:
+        if self.older_than < min_retention.age:
             raise AnyformatValueError(
-                f"{field}: the age {self.older_than} is shorter than the connection's min_retention, {min_retention};"
-                " take a longer age, or have whoever is responsible for the connection change its extra"
+                f"{field}: the age {self.older_than} is shorter than {min_retention.source}, {min_retention.age};"
+                " take a longer age, or have whoever is responsible for that minimum change it"
             )
 
     def cutoff(self, now: datetime) -> datetime:

@@ -12,9 +12,10 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from airflow_provider_anyformat._airflow import DAG, AirflowFailException, BaseOperator
+from airflow_provider_anyformat._airflow import AIRFLOW_V_3_3_PLUS, DAG, AirflowFailException, BaseOperator
 from airflow_provider_anyformat.operators import files
 from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS
+from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
 from tests.airflow.recording import serialized
 
 OPERATORS = [
@@ -40,7 +41,15 @@ NOTHING = [None, "", "  ", "None", "null", " NaN ", "undefined"]
 MAY_BE_NOTHING = {"approved_by"}
 NO_BOOLEANS: list[object] = ["maybe", "yes", "1", 1, 0, "[]", [], "Truee"]
 # What an operator may say anew of what BaseOperator says; anything else of the same name would break it unseen.
-OVERRIDDEN = {"execute", "on_kill", "template_fields", "template_fields_renderers", "ui_color", "ui_fgcolor"}
+OVERRIDDEN = {
+    "execute",
+    "on_kill",
+    "operator_extra_links",
+    "template_fields",
+    "template_fields_renderers",
+    "ui_color",
+    "ui_fgcolor",
+}
 
 every_operator = pytest.mark.parametrize("operator", OPERATORS, ids=lambda operator: operator.__name__)
 
@@ -153,7 +162,8 @@ class TestLife:
         ours = [
             value for value in vars(made).values() if type(value).__module__.startswith("airflow_provider_anyformat")
         ]
-        assert all(value is NOT_GIVEN for value in ours)
+        # The retry policy stays in the worker: Airflow writes down only that there is one.
+        assert all(value is NOT_GIVEN or isinstance(value, AnyformatRetryPolicy) for value in ours)
 
     def test_on_kill_before_execute_is_harmless(self, operator):
         made = make(operator)
@@ -210,3 +220,16 @@ class TestBadInput:
     def test_the_connection_is_named_too(self, operator, connected, airflow_database):
         text = refused(make(operator, anyformat_conn_id="nobody_made_this"), "anyformat_conn_id", connected)
         assert "'nobody_made_this'" in text
+
+
+@every_operator
+def test_the_task_s_retry_policy_wins_then_the_dag_s_then_ours(operator):
+    mine, everybody_s = object(), object()
+    with DAG("retries", schedule=None, default_args={"retry_policy": everybody_s}):
+        tasks = [make(operator), make(operator, task_id="own", retry_policy=mine)]
+    alone = make(operator)
+    if AIRFLOW_V_3_3_PLUS:
+        assert [task.retry_policy for task in tasks] == [everybody_s, mine]
+        assert isinstance(alone.retry_policy, AnyformatRetryPolicy)
+    else:
+        assert not any(hasattr(task, "retry_policy") for task in (*tasks, alone))
