@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import inspect
-import math
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -48,7 +47,6 @@ EVENT_KEYS = (
     "plan_digest",
     "summary_sha256",
 )
-_LONGEST_RETENTION = 36_500
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +142,18 @@ class Task:
 
     @property
     def min_retention(self) -> MinRetention:
-        """
-        The longer of the connection's and the organisation's shortest age.
+        """The longer of the connection's and the organisation's shortest age."""
+        from airflow_provider_anyformat.organisation import min_retention
 
-        :raises AnyformatValueError: the organisation's cannot be read.
-        """
-        from airflow_provider_anyformat.retention.policy import MinRetention
-
-        floors = [MinRetention(self.settings.min_retention, "the connection's min_retention")]
-        text = _configured("min_retention_days")
-        if text is not None:
-            floors.append(MinRetention(_days(text), "[anyformat] min_retention_days"))
-        return max(floors)
+        return min_retention(self.settings.min_retention)
 
     def folder(self, name: str) -> Folder | None:
         """Open the folder that a parameter, or for the ledger Airflow's configuration, names; ``None`` for neither."""
         path, field = self.given.get(name, NOT_GIVEN), name
         if path is NOT_GIVEN and name == "ledger_path":
-            path, field = _configured_ledger(), f"[anyformat] {name}"
+            from airflow_provider_anyformat.organisation import ledger_path
+
+            path, field = ledger_path(), f"[anyformat] {name}"
         return None if path is NOT_GIVEN else open_folder(path, field)
 
     def push(self, key: str, value: Any) -> None:
@@ -247,37 +239,6 @@ class _AnyformatOperator(BaseOperator):
                     f"{name}: it was not given, and has no default. It takes {PARAMETERS[name].expects}"
                 )
         return value
-
-
-def _configured(option: str) -> str | None:
-    """Return what Airflow's configuration says in ``[anyformat]``; ``None`` where it says nothing."""
-    from airflow_provider_anyformat._airflow import conf
-
-    value = conf.get("anyformat", option, fallback=None)
-    return None if value is None else str(value)
-
-
-def _configured_ledger() -> Any:
-    text = _configured("ledger_path")
-    if text is None:
-        return NOT_GIVEN
-    try:
-        return read_parameters({"ledger_path": text})["ledger_path"]
-    except AnyformatValueError as error:
-        raise AnyformatValueError(f"[anyformat] {error}") from None
-
-
-def _days(text: str) -> timedelta:
-    try:
-        days = float(text)
-    except ValueError:
-        days = math.nan
-    if not 0 < days <= _LONGEST_RETENTION:
-        raise AnyformatValueError(
-            f"[anyformat] min_retention_days: {shown(text)} is not a number of days above 0 and up to"
-            f" {_LONGEST_RETENTION}; correct Airflow's configuration, or take the option out"
-        )
-    return timedelta(days=days)
 
 
 @contextmanager
