@@ -1,8 +1,9 @@
 """
-A document goes through a workflow, its results are loaded, and only then is the collection deleted.
+Run a document through a workflow, load its results, and only then delete the collection.
 
-Run it with the workflow and, if you like, the text of the document:
-``airflow dags test anyformat_delete_after_load --conf '{"workflow_id": "…"}'``.
+The delete depends on the task that loads the results, with the default trigger rule: if loading fails, the document
+stays. The id of the collection goes from task to task by XCom. Trigger it with the workflow and, if you like, another
+text.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ def call(method: str, path: str, **options: Any) -> Any:
 
 
 with DAG(
-    "anyformat_delete_after_load",
+    "example_anyformat_delete_after_load",
+    description="Run a document, load its results, then delete the collection",
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
@@ -93,7 +95,7 @@ with DAG(
 
     workflow = "{{ params.workflow_id }}"
     collection = run_document(workflow, "{{ params.text }}")
-    # It hangs on the load with the default trigger rule: where loading failed, the document stays.
+    # It depends on the load with the default trigger rule: if loading fails, the document stays.
     delete = DeleteFileCollectionOperator(
         task_id="delete",
         collection_id="{{ ti.xcom_pull(task_ids='run_document') }}",

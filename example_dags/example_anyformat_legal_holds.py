@@ -1,7 +1,11 @@
 """
-A purge that honours legal holds, kept in the Airflow Variable ``anyformat_legal_holds`` as a JSON list of ids.
+A purge that honours legal holds, kept in the Airflow Variable `anyformat_legal_holds` as a JSON list of ids.
 
-Without the Variable the task fails and deletes nothing: a hold list that is missing is not a list without holds.
+A held collection is never deleted, however old it is; the summary counts it as `held`. Without the Variable the task
+fails and deletes nothing, because a missing list of holds is not a list without holds. An id that matches nothing is
+a warning.
+
+It has no schedule here, so that nothing runs unasked. In production, give it `schedule="17 2 * * *"`, every night.
 """
 
 from __future__ import annotations
@@ -18,8 +22,9 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_legal_holds",
+    description="A purge that never deletes what is on legal hold",
     doc_md=__doc__,
-    schedule="17 2 * * *",
+    schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,

@@ -1,4 +1,12 @@
-"""Every night: delete what a retention period has run out for, with guards and a ledger."""
+"""
+Delete the collections of a workflow that are older than 90 days, with guards, and with a record in the ledger.
+
+Trigger it: the form asks for the workflow, and the run purges that one and nothing else. The log says what was
+listed, what is due and why the rest is kept, then how the deletes go on; the same numbers are in XCom, under the key
+`summary`.
+
+It has no schedule here, so that nothing runs unasked. In production, give it `schedule="17 2 * * *"`, every night.
+"""
 
 from __future__ import annotations
 
@@ -14,11 +22,12 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_nightly_purge",
+    description="Delete what is past its retention period, with guards and a ledger",
     doc_md=__doc__,
-    schedule="17 2 * * *",
+    schedule=None,
     start_date=datetime(2026, 1, 1),
-    # A missed night needs no run of its own, for the next one deletes what is due by then; and one purge at a time is
-    # enough, for they would share one rate limit.
+    # A missed night needs no run of its own, because the next one deletes what is due by then; and one purge at a time
+    # is enough, because they would share one rate limit.
     catchup=False,
     max_active_runs=1,
     params={

@@ -1,4 +1,10 @@
-"""Before a purge is switched on: what would it delete, and why would it keep the rest? Deletes nothing."""
+"""
+What would a purge delete, and why would it keep the rest? This is the dry run: it deletes nothing.
+
+Trigger it with a workflow and an age. The log has the plan: how many collections are due, how many are kept and for
+which reason, how old they are, and the first ten ids. Contracts are kept by name. Run it before you switch on a
+purge.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +20,7 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_plan_only",
+    description="The dry run of a purge: says what would be deleted, and deletes nothing",
     doc_md=__doc__,
     schedule=None,
     start_date=datetime(2026, 1, 1),
@@ -40,6 +47,5 @@ with DAG(
         older_than="{{ params.older_than }}",
         statuses=["processed", "error", "cancelled"],
         exclude_names=["contract-*"],
-        keep_last=10,
         plan_only=True,
     )

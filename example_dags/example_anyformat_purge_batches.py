@@ -1,4 +1,12 @@
-"""A purge spread over workers: one task lists, mapped ones delete a batch each. One task is almost always enough."""
+"""
+A purge spread over workers: one task lists what is due, mapped tasks delete a batch each.
+
+One purge task is almost always enough, because the rate limit is the server's: see the example of the nightly purge.
+This is for keys with a limit that one machine cannot reach. Each batch paces itself by the rate-limit headers, and
+has a ledger.
+
+It has no schedule here, so that nothing runs unasked. In production, give it `schedule="17 3 * * 0"`, every Sunday.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +22,9 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_purge_batches",
+    description="A purge spread over workers: one task lists, mapped ones delete",
     doc_md=__doc__,
-    schedule="17 3 * * 0",
+    schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
     max_active_runs=1,
@@ -67,8 +76,8 @@ with DAG(
         max_active_tis_per_dagrun=4,
         quota_reserve="{{ params.quota_reserve }}",
         ledger_path="{{ var.value.anyformat_ledger_path }}",
-        # Each batch deletes what the list named a while ago: somebody may have deleted one by hand since.
+        # Each batch deletes what was listed a while ago: one may have been deleted by hand since.
         ignore_if_missing=True,
-        # A batch whose worker dies is taken up again after this, and asks again for all of its ids.
+        # A batch whose worker dies is retried, and sends the deletes of all its ids again.
         retries=2,
     ).expand(collection_ids=due.output)

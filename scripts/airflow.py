@@ -25,9 +25,10 @@ ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".airflow" / "local"
 DAG_FILES = (*(ROOT / "example_dags").glob("*.py"), ROOT / "scripts" / "demo_dags" / "malformed_id.py")
 PORT = 8080
-# The example DAGs know the first one; the second is for whatever comes next.
+# The example DAGs name the first one, the approval the last; the second is for whatever comes next.
 WORKFLOW = "11111111-2222-4333-8444-555555555555"
 ANOTHER_WORKFLOW = "22222222-3333-4444-8555-666666666666"
+WORKFLOW_TO_APPROVE = "33333333-4444-4555-8666-777777777777"
 # Slow enough for a purge of 400 to show how it goes on.
 LATENCY = 0.6
 
@@ -72,14 +73,23 @@ def fill(sandbox: Sandbox, workflow_id: str, name: str) -> list[str]:
     return due[:3]
 
 
+def fill_to_approve(sandbox: Sandbox) -> None:
+    """Add a workflow of which 140 collections are due, over several months, and 50 are not."""
+    sandbox.add_workflow(WORKFLOW_TO_APPROVE, "Receipts")
+    now, step = datetime.now(UTC), timedelta(hours=19)
+    sandbox.fill(WORKFLOW_TO_APPROVE, 140, name="receipt-{}.pdf", created_at=now - timedelta(days=210), step=step)
+    sandbox.fill(WORKFLOW_TO_APPROVE, 50, name="receipt-1{}.pdf", created_at=now - timedelta(days=40), step=step)
+
+
 def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
     """Print where it is, how to get in, and what to click first."""
     lines = [
         ("Airflow " + version("apache-airflow"), airflow.url),
         ("log in as", f"{USER}, password {airflow.password}"),
-        ("sandbox", f"{sandbox.url}, API key {sandbox.key}, two workflows:"),
-        ("", f"{WORKFLOW}, which the example DAGs name, and"),
-        ("", f"{ANOTHER_WORKFLOW}, to name in the form when you trigger one"),
+        ("sandbox", f"{sandbox.url}, API key {sandbox.key}, three workflows:"),
+        ("", f"{WORKFLOW}, which the example DAGs name,"),
+        ("", f"{ANOTHER_WORKFLOW}, to enter in the form when you trigger one,"),
+        ("", f"{WORKFLOW_TO_APPROVE}, for the approval"),
         ("ledger", f"{(HOME / 'ledger').relative_to(ROOT)}/"),
         ("logs", f"{(HOME / 'logs').relative_to(ROOT)}/"),
     ]
@@ -88,11 +98,13 @@ def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         print(f"{label:<16}{text}")
     print("""
 What to click first:
-  1. Dags > example_anyformat_plan_only > Trigger: its task's log says what a purge would delete, and deletes nothing
-  2. Dags > example_anyformat_nightly_purge > Trigger, with the second workflow. That switches the DAG on, so Airflow
-     first makes up for the last night, in the first workflow; the log shows the progress, Storage > XCom the summary
-  3. Dags > anyformat_malformed_id > Trigger: what a refusal looks like
-  4. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
+  1. Dags > example_anyformat_plan_only > Trigger: its task's log says what a purge would delete; nothing is deleted
+  2. Dags > example_anyformat_nightly_purge > Trigger: purges that workflow and no other. The log shows the progress,
+     Storage > XCom the summary
+  3. Dags > example_anyformat_purge_approval > Trigger. Its question appears under Browse > Required Actions: read the
+     plan, approve it, and 140 collections go
+  4. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
+  5. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
 
 Ctrl-C ends all of it.""")
     sys.stdout.flush()
@@ -117,6 +129,7 @@ def run() -> None:
     with Sandbox(latency=LATENCY) as sandbox, LocalAirflow(HOME, DAG_FILES, port=port) as airflow:
         held = fill(sandbox, WORKFLOW, "Invoices")
         fill(sandbox, ANOTHER_WORKFLOW, "Delivery notes")
+        fill_to_approve(sandbox)
         airflow.connect(
             {
                 "conn_type": "anyformat",
@@ -141,7 +154,7 @@ def run() -> None:
 
 
 def main() -> int:
-    """Run until told to end; the exit code is 1 if it ended otherwise."""
+    """Run until told to end; the exit code is 1 if it ended for another reason."""
     with sigterm_unwinds():
         try:
             with alone(HOME):

@@ -1,5 +1,5 @@
 """
-Run real DAGs against a local sandbox, and show what became of the collections there.
+Run real DAGs against a local sandbox; show what was on the server before, what each DAG did, and what is there after.
 
 Everything is in ``.airflow/demo``, which git ignores: Airflow's home, its database, the full logs. The sandbox is a
 child process on a free port. Nothing else is asked or touched, whatever the environment says.
@@ -8,11 +8,13 @@ child process on a free port. Nothing else is asked or touched, whatever the env
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -35,13 +37,58 @@ DAG_FILES = (
 KEY = "af_demo_key_of_the_sandbox"
 KEPT = 3
 STEP_SECONDS = 120
-LOG_LINE = re.compile(r"^\d{4}-\d\d-\d\dT\S+ \[\w+ *\] (?P<text>.*)")
-OUR_LINE = re.compile(r"(?P<text>.*?) +\[(?:airflow\.task\.operators\.)?airflow_provider_anyformat\.")
-ERROR_LINE = re.compile(r"^\S*(?:Exception|Error): (?P<text>.*)")
+STARTED = re.compile(r"\[DAG TEST\] starting task_id=(\S+)")
+ERROR = re.compile(r"^\S*(?:Exception|Error): (?P<text>.*(?:\n  .*)*)", re.MULTILINE)
+COLOURS = (
+    {"bold": "1", "dim": "2", "green": "32", "red": "31"}
+    if sys.stdout.isatty() and "NO_COLOR" not in os.environ
+    else {}
+)
 
 
 class DemoFailedError(Exception):
     """What did not come true."""
+
+
+def styled(text: str, *styles: str) -> str:
+    """Colour a text, on a terminal alone."""
+    codes = ";".join(COLOURS[style] for style in styles if style in COLOURS)
+    return f"\033[{codes}m{text}\033[0m" if codes else text
+
+
+def heading(text: str) -> None:
+    """Begin a scene."""
+    print(f"\n{styled(text, 'bold')}\n{styled('─' * len(text), 'bold')}")
+
+
+def row(label: str, text: str) -> None:
+    """Print a line of the proof."""
+    print(f"  {styled(f'{label:<10}', 'dim')}{text}")
+
+
+def plural(number: int, noun: str) -> str:
+    """Count things: ``1 line``, ``2 lines``."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
+
+
+@contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show a dot every two seconds, so that it is seen to go on."""
+    begun, done = time.monotonic(), threading.Event()
+
+    def dots() -> None:
+        while not done.wait(2):
+            print(".", end="", flush=True)
+
+    print(f"  {styled(what, 'dim')} ", end="", flush=True)
+    thread = threading.Thread(target=dots, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        print(styled(f" {time.monotonic() - begun:.0f} s", "dim"), flush=True)
 
 
 @dataclass
@@ -89,51 +136,18 @@ class Demo:
         (HOME / log).write_text(done.stdout)
         return done.returncode, done.stdout
 
-    def run_dag(self, dag_id: str, **conf: str) -> tuple[bool, dict[str, list[str]]]:
-        """Run a DAG, and give whether it succeeded and what each task said."""
-        print(f"\nairflow dags test {dag_id}", flush=True)
-        code, output = self.airflow("dags", "test", dag_id, "--conf", json.dumps(conf), log=f"{dag_id}.log")
-        said = {task: list(_said(lines)) for task, lines in _by_task(output).items()}
-        for task, sentences in said.items():
-            print("\n".join(f"  {name:<22}{text}" for name, text in zip([task, *[""] * 20], sentences, strict=False)))
-        print(f"  {'the run':<22}{'succeeded' if code == 0 else 'failed'}", flush=True)
-        return code == 0, said
+    def run_dag(self, dag_id: str, **conf: str) -> tuple[bool, str]:
+        """Run a DAG; return whether it succeeded, and its log."""
+        with working(f"airflow dags test {dag_id}"):
+            code, log = self.airflow("dags", "test", dag_id, "--conf", json.dumps(conf), log=f"{dag_id}.log")
+        return code == 0, log
 
-    def check(self, came_true: bool, what: str) -> None:
-        """Note what did not come true."""
-        if not came_true:
-            self.failures.append(what)
-
-
-def _by_task(output: str) -> dict[str, list[str]]:
-    tasks: dict[str, list[str]] = {}
-    current: list[str] | None = None
-    for line in output.splitlines():
-        if started := re.search(r"\[DAG TEST\] starting task_id=(\S+)", line):
-            current = tasks.setdefault(started[1], [])
-        elif "[DAG TEST] end task" in line:
-            current = None
-        elif current is not None:
-            current.append(line)
-    return tasks
-
-
-def _said(lines: list[str]) -> Iterator[str]:
-    """Pick what a task itself printed, logged or raised from what Airflow says around it."""
-    trace, error = False, False
-    for line in lines:
-        logged = LOG_LINE.match(line)
-        if logged:
-            trace = error = False
-            if ours := OUR_LINE.match(logged["text"]):
-                yield ours["text"]
-        elif raised := ERROR_LINE.match(line):
-            trace, error = False, True
-            yield raised["text"]
-        elif line.startswith("Traceback "):
-            trace = True
-        elif error or (line.strip() and not trace and not line.startswith(" ")):
-            yield line
+    def check(self, came_true: bool, what: str) -> str:
+        """Note what did not come true; return the mark for it."""
+        if came_true:
+            return styled("✓", "green")
+        self.failures.append(what)
+        return styled("✗", "red")
 
 
 def _environment(url: str) -> dict[str, str]:
@@ -165,7 +179,7 @@ def sandbox() -> Iterator[Demo]:
             greeting += line
         url, workflow = re.search(r"http://\S+", greeting), re.search(r"^workflow: (\S+)", greeting, re.MULTILINE)
         if url is None or workflow is None:
-            raise DemoFailedError(f"the sandbox said something else than expected: {greeting}")
+            raise DemoFailedError(f"the sandbox did not say where it is: {greeting}")
         yield Demo(url[0], workflow[1], _environment(url[0]))
     finally:
         process.terminate()
@@ -178,70 +192,68 @@ def sandbox() -> Iterator[Demo]:
 
 def delete_after_load(demo: Demo) -> None:
     """Show a document that is run, awaited, loaded and deleted by its id in XCom."""
-    succeeded, said = demo.run_dag("anyformat_delete_after_load", workflow_id=demo.workflow_id)
-    deleted = demo.ask("state")["deleted"]
-    made = re.search(r"[0-9a-f-]{36}", " ".join(said.get("run_document", [])))
-    demo.check(succeeded, "the run that deletes a collection did not succeed")
-    demo.check(made is not None, "run_document named no new collection")
-    demo.check(made is not None and deleted == {made[0]: 1}, f"deleted was {deleted}, not the new collection once")
-
-
-def malformed_id(demo: Demo) -> None:
-    """Show a refusal: one request, one readable line for each item, no retry."""
-    before = demo.ask("state")["deleted"]
-    succeeded, said = demo.run_dag("anyformat_malformed_id")
-    print("  (as it must: no retry makes an id of that, so none was made)")
-    words = " ".join(said.get("delete", []))
-    asked = [request for request in demo.ask("requests?method=DELETE") if "not-a-uuid" in request["path"]]
-    demo.check(not succeeded, "the run with the malformed id succeeded")
-    demo.check("HTTP 422" in words and "uuid_parsing" in words, f"the task's log does not show the 422: {words!r}")
-    demo.check(len(asked) == 1, f"the malformed id was sent {len(asked)} times, not once")
-    demo.check(demo.ask("state")["deleted"] == before, "the malformed id deleted something")
+    heading("1. A document is run, its results are loaded, then it is deleted")
+    before = demo.count()
+    succeeded, log = demo.run_dag("example_anyformat_delete_after_load", workflow_id=demo.workflow_id)
+    deleted, after = demo.ask("state")["deleted"], demo.count()
+    right = succeeded and list(deleted.values()) == [1] and before == after == KEPT
+    row("before", f"{plural(before, 'collection')} on the server")
+    row("the DAG", f"{', '.join(dict.fromkeys(STARTED.findall(log)))}: {'succeeded' if succeeded else 'failed'}")
+    mark = demo.check(right, f"the new collection was not deleted once and alone: {deleted}")
+    row("after", f"{plural(after, 'collection')} on the server; the new one was deleted once {mark}")
 
 
 def nightly_purge(demo: Demo) -> None:
     """Show a purge: what was listed, why each was kept, what was deleted, and the ledger."""
+    heading("2. A nightly purge deletes what is processed and older than 90 days")
     workflow_id = demo.fill(6, days=120)
     for n, days, status in ((4, 10, "processed"), (1, 120, "error"), (1, 120, "in_progress")):
         demo.fill(n, days, status, workflow_id)
-    print(f"\nanother workflow has {demo.count(workflow_id)} collections: 6 processed and 120 days old, 4 of 10 days,")
-    print("one that failed, one that is still in progress; the purge takes what is processed and older than 90 days")
+    before = demo.count(workflow_id)
     succeeded, _ = demo.run_dag("example_anyformat_nightly_purge", workflow_id=workflow_id)
-    demo.check(succeeded, "the purge did not succeed")
-    demo.check(demo.count(workflow_id) == 6, f"{demo.count(workflow_id)} collections are left, not 6")
-    show_ledger(demo)
-
-
-def show_ledger(demo: Demo) -> None:
-    """Show the files of the purge's ledger, and what it says of the first collection."""
+    after = demo.count(workflow_id)
     files = {path.name: path for path in sorted(LEDGER.rglob("*.json*"))}
-    print(f"  the ledger, {LEDGER.relative_to(ROOT)}/…:")
-    for name, path in files.items():
-        print(f"    {name:<22}{len(path.read_text().splitlines()):>3} lines")
-    summary = json.loads(files["summary.json"].read_text())
-    print(f"    summary: listed {summary['listed']}, deleted {summary['deleted']}, kept {json.dumps(summary['kept'])}")
-    outcome = json.loads(files["outcomes-00001.jsonl"].read_text().splitlines()[0])
-    told = ("collection_id", "outcome", "http_status", "deleted_at")
-    print("    first outcome: " + ", ".join(f"{name} {outcome[name]}" for name in told))
-    kept = {"status": 2, "too_young": 4}
-    demo.check(summary["deleted"] == 6, f"the ledger says that {summary['deleted']} were deleted, not 6")
-    demo.check(summary["kept"] == kept, f"the ledger says that {summary['kept']} were kept, not {kept}")
+    summary = json.loads(files["summary.json"].read_text()) if succeeded else {"deleted": 0, "kept": {}}
+    kept = ", ".join(f"{reason} {number}" for reason, number in summary["kept"].items())
+    right = (after, summary["deleted"], summary["kept"]) == (6, 6, {"status": 2, "too_young": 4})
+    row("before", f"{plural(before, 'collection')}: 6 are due, 4 are 10 days old, 1 has failed, 1 is in progress")
+    row("the DAG", f"deleted {summary['deleted']}, kept {sum(summary['kept'].values())} ({kept})")
+    row("after", f"{plural(after, 'collection')} {demo.check(right, f'the purge: {after} left, {summary}')}")
+    lines = [f"{name} {plural(len(path.read_text().splitlines()), 'line')}" for name, path in files.items()]
+    row("ledger", ", ".join(lines))
+    if "outcomes-00001.jsonl" in files:
+        outcome = json.loads(files["outcomes-00001.jsonl"].read_text().splitlines()[0])
+        row(
+            "",
+            "first: "
+            + ", ".join(str(outcome[name]) for name in ("collection_id", "outcome", "http_status", "deleted_at")),
+        )
 
 
-SCENES = (delete_after_load, malformed_id, nightly_purge)
+def malformed_id(demo: Demo) -> None:
+    """Show a refusal: one request, one readable line for each item, no retry."""
+    heading("3. A delete with an id that the server refuses")
+    print("  expected: the task fails at its first try, and nothing is deleted")
+    before = demo.ask("state")["deleted"]
+    succeeded, log = demo.run_dag("example_anyformat_malformed_id")
+    said = ERROR.search(log)
+    asked = [request for request in demo.ask("requests?method=DELETE") if "not-a-uuid" in request["path"]]
+    deleted = len(demo.ask("state")["deleted"]) - len(before)
+    words = said["text"] if said else "nothing"
+    right = not succeeded and "HTTP 422" in words and "uuid_parsing" in words
+    row("the task", words.replace("\n", "\n" + " " * 12))
+    mark = demo.check(right and len(asked) == 1 and deleted == 0, f"the refusal: {words!r}, {len(asked)} requests")
+    row("after", f"{plural(len(asked), 'request')} was sent, {deleted} deleted {mark}")
 
 
 def show(demo: Demo) -> None:
-    """Play every scene, between what is on the server before and what is there after."""
-    code, output = demo.airflow("db", "migrate", log="migrate.log")
+    """Play every scene."""
+    with working("starting Airflow"):
+        code, output = demo.airflow("db", "migrate", log="migrate.log")
     if code != 0:
         raise DemoFailedError(f"airflow db migrate failed:\n{output}")
-    print(f"sandbox at {demo.url}; before: {demo.count()} collections in the workflow")
-    for scene in SCENES:
+    for scene in (delete_after_load, nightly_purge, malformed_id):
         scene(demo)
-    state = demo.ask("state")
-    print(f"\nafter: {demo.count()} collections in the first workflow; deleted in all: {len(state['deleted'])}")
-    demo.check(demo.count() == KEPT, f"{demo.count()} collections are left, not the {KEPT} that nobody asked to delete")
 
 
 def main() -> int:
@@ -261,11 +273,11 @@ def main() -> int:
         failures = [str(error)]
     logs = HOME.relative_to(ROOT)
     for failure in failures:
-        print(f"FAILED: {failure}", file=sys.stderr)
+        print(f"{styled('FAILED', 'red')}: {failure}", file=sys.stderr)
     if failures:
         print(f"the full logs are in {logs}/*.log", file=sys.stderr)
         return 1
-    print(f"all of it came true, in {time.monotonic() - begun:.0f} s; the full logs are in {logs}/*.log")
+    print(f"\n{styled('✓', 'green')} All of it came true, in {time.monotonic() - begun:.0f} s. Full logs: {logs}/*.log")
     return 0
 
 

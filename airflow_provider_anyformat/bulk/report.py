@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.retention.plan import PurgePlan, utc_text
+from airflow_provider_anyformat.retention.words import policy_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 MOST_MARKDOWN = 4096
 _NAMED = 10
 _HOLDS_NAMED = 20
+# What fits on a screen: more months than that are shown as years, more years as "earlier".
+_MOST_PERIODS = 12
 
 log = logging.getLogger(__name__)
 
@@ -51,26 +54,29 @@ def plan_markdown(plan: PurgePlan) -> str:
     numbers = dict.fromkeys(plan.workflow_ids, 0) | Counter(str(row.workflow_id) for row in plan.rows)
     # The most first, for those are the ones to look at where not all fit.
     by_workflow = sorted(numbers.items(), key=lambda pair: -pair[1])
+    periods = _periods(plan)
     for shown in range(min(len(by_workflow), MOST_MARKDOWN // 10), -1, -1):
-        text = _markdown(plan, by_workflow, shown)
+        text = _markdown(plan, by_workflow, shown, periods)
         if len(text.encode()) <= MOST_MARKDOWN:
             return text
     raise RuntimeError("unreachable: a plan without its workflows always fits")
 
 
-def _markdown(plan: PurgePlan, by_workflow: Sequence[tuple[str, int]], shown: int) -> str:
-    parts = [f"**{_collections(len(plan.rows))} will be deleted, for good**, of {plan.listed} listed."]
+def _markdown(
+    plan: PurgePlan, by_workflow: Sequence[tuple[str, int]], shown: int, periods: list[tuple[str, int]]
+) -> str:
+    parts = [f"**{_collections(len(plan.rows))} will be permanently deleted**, of {plan.listed} listed."]
     parts += [f"**Guard tripped, this plan cannot be applied.** {sentence}" for sentence in plan.tripped.values()]
     parts += [f"**This plan cannot be applied:** {sentence}" for sentence in plan.not_applicable]
+    parts.append("\n".join(f"- {line}" for line in _facts(plan)))
     workflows = [(f"`{workflow_id}`", number) for workflow_id, number in by_workflow[:shown]]
     if by_workflow[shown:]:
         workflows.append((f"{len(by_workflow) - shown} more", sum(number for _, number in by_workflow[shown:])))
     parts.append(_table("workflow", "to be deleted", workflows))
+    if periods:
+        parts.append(_table(_age_by(plan).partition("_")[0], "to be deleted", periods))
     if plan.kept:
         parts.append(_table("kept because", "collections", sorted(plan.kept.items())))
-    if plan.unmatched_holds:
-        parts.append(f"{len(plan.unmatched_holds)} of the holds matched no listed collection.")
-    parts.append("\n".join(f"- {line}" for line in _facts(plan)))
     if plan.rows:
         first = "\n".join(f"{n}. `{row.collection_id}`" for n, row in enumerate(plan.rows[:_NAMED], 1))
         parts.append(f"The first {min(len(plan.rows), _NAMED)}, oldest first:\n\n{first}")
@@ -79,18 +85,50 @@ def _markdown(plan: PurgePlan, by_workflow: Sequence[tuple[str, int]], shown: in
 
 
 def _facts(plan: PurgePlan) -> list[str]:
-    facts = [f"Planned at: {_minute(plan.made_at)}", f"From: {plan.origin.service}"]
+    facts = []
     if plan.policy is not None:
-        facts.append(f"Due by: `{plan.policy.age_by}` before {_minute(plan.cutoff)}")
+        facts.append(f"Policy: {policy_words(plan.policy)}")
+        facts.append(f"Due: `{plan.policy.age_by}` before {_minute(plan.cutoff)}")
+        facts.append(f"Legal holds: {_holds(len(plan.policy.exclude_collection_ids), len(plan.unmatched_holds))}")
+    guards = plan.guards
+    facts.append(
+        f"Guards: at most {guards.max_deletions} deletions and {guards.max_deletions_percent:g} % of what is listed;"
+        f" limit {guards.limit}"
+    )
     if plan.rows:
         _, oldest, newest = _span(plan)
         facts += [f"Oldest: {oldest}", f"Newest: {newest}"]
-    return facts
+    return [*facts, f"Planned at: {_minute(plan.made_at)}", f"From: {plan.origin.service}"]
+
+
+def _holds(number: int, unmatched: int) -> str:
+    if not number:
+        return "none"
+    return f"{number}{f', of which {unmatched} matched no listed collection' if unmatched else ''}"
+
+
+def _periods(plan: PurgePlan) -> list[tuple[str, int]]:
+    """Count what is to be deleted by month; where that is too many lines, by year, and the earliest together."""
+    moments = [getattr(row, _age_by(plan)) for row in plan.rows]
+    months = Counter("unknown" if moment is None else f"{moment.year:04}-{moment.month:02}" for moment in moments)
+    if len(months) <= _MOST_PERIODS:
+        return sorted(months.items())
+    years = Counter[str]()
+    for month, number in months.items():
+        years[month.partition("-")[0]] += number
+    shown = sorted(years.items())
+    earlier = shown[: 1 - _MOST_PERIODS] if len(shown) > _MOST_PERIODS else []
+    together = [(f"{earlier[-1][0]} or earlier", sum(number for _, number in earlier))] if earlier else []
+    return [*together, *shown[len(earlier) :]]
+
+
+def _age_by(plan: PurgePlan) -> str:
+    return "created_at" if plan.policy is None else plan.policy.age_by
 
 
 def _span(plan: PurgePlan) -> tuple[str, str, str]:
     """Return by which timestamp the rows are due, and the first and the last of it: a plan has the oldest first."""
-    age_by = "created_at" if plan.policy is None else plan.policy.age_by
+    age_by = _age_by(plan)
     return age_by, _minute(getattr(plan.rows[0], age_by)), _minute(getattr(plan.rows[-1], age_by))
 
 
@@ -176,20 +214,27 @@ def log_unmatched(plan: PurgePlan) -> None:
         )
 
 
-def log_end(summary: dict[str, Any], plan: PurgePlan) -> None:
-    """Say the ledger, then the end in one line: a warning where rows are kept that somebody should look into."""
+def log_end(summary: dict[str, Any], plan: PurgePlan, *, plan_only: bool = False) -> None:
+    """Say the ledger, then the end in one line: a warning where rows are kept for a reason to look into."""
     if summary["ledger"]:
-        # A line of its own, for the log's page cuts off what is long.
-        log.info("ledger: %s", summary["ledger"])
+        # A line of its own, because the log's page cuts off what is long.
+        log.info("ledger:\n  %s", summary["ledger"])
+    kept = sum(summary["kept"].values())
+    if plan_only:
+        end = f"plan only, nothing was deleted: would delete {len(plan.rows)}, keep {kept} of {plan.listed}"
+    elif plan.tripped:
+        there = "" if plan.policy is None else f": all {plan.listed} are still there"
+        end = f"a guard tripped, nothing was deleted{there}"
+    else:
+        end = (
+            f"done: deleted {summary['deleted']}, already gone {summary['already_gone']}, failed {summary['failed']},"
+            f" not attempted {summary['not_attempted']}, kept {kept}"
+        )
     log.log(
         logging.WARNING if plan.anomalies or summary["failed"] or summary["not_attempted"] else logging.INFO,
-        "done: deleted %s, already gone %s, failed %s, not attempted %s, kept %s%s",
-        summary["deleted"],
-        summary["already_gone"],
-        summary["failed"],
-        summary["not_attempted"],
-        sum(summary["kept"].values()),
-        f", of which somebody should look at {numbers(plan.anomalies)}" if plan.anomalies else "",
+        "%s%s",
+        end,
+        f"\nplease look into {numbers(plan.anomalies)}" if plan.anomalies else "",
     )
 
 

@@ -106,7 +106,7 @@ class DeletionRun:
         self._recorder.close(summary)
         self._push("summary", summary)
         self._push("plan_markdown", plan_markdown(self.plan))
-        log_end(summary, self.plan)
+        log_end(summary, self.plan, plan_only=True)
         return summary
 
     def carry_out(self, scan: Scan | None = None) -> dict[str, Any]:
@@ -255,14 +255,15 @@ class DeletionRun:
             )
         if not failures and not summary["not_attempted"]:
             return None
-        named = ", ".join(each.collection_id for each in failures[:_NAMED])
-        more = f" and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
-        message = f"{len(failures)} of {len(self.plan.rows)} file collections may not have been deleted: {named}{more}"
         aborted_by = self._pool.aborted_by
+        message = f"{len(failures)} of {len(self.plan.rows)} file collections may not have been deleted"
         if aborted_by is not None:
-            message += f". {summary['not_attempted']} were not attempted, because of: {aborted_by.message}"
+            message += f", {summary['not_attempted']} were not attempted, because of\n  {aborted_by.message}"
         elif failures:
-            message += f". The first says: {failures[0].message}"
+            message += f". The first says\n  {failures[0].message}"
+        # A line each, because the log's page cuts off what is long.
+        message += "".join(f"\n  {each.collection_id}" for each in failures[:_NAMED])
+        message += f"\n  and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
         retryable = any(each.retryable for each in failures)
         if aborted_by is not None and aborted_by.fatal:
             retryable = aborted_by.retryable

@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_anyformat.parameters import read_parameters
+from airflow_provider_anyformat.retention.words import duration_words, several
 from airflow_provider_anyformat.rules.models import PURGE_PARAMETERS, is_template
 from airflow_provider_anyformat.rules.reading import Rule
 
@@ -56,17 +57,11 @@ def _limits(values: dict[str, Any]) -> Iterator[str]:
 
 
 def _several(texts: Any, last: str = "and") -> str:
-    if not isinstance(texts, tuple):
-        return str(texts)
-    *first, end = texts
-    return f"{', '.join(first)} {last} {end}" if first else str(end)
+    return several(texts, last) if isinstance(texts, tuple) else str(texts)
 
 
 def _duration(length: Any) -> str:
-    if not isinstance(length, timedelta):
-        return str(length)
-    counted = ((length.days, "day"), (length.seconds // 3600, "hour"))
-    return " and ".join(f"{number} {unit}{'' if number == 1 else 's'}" for number, unit in counted if number)
+    return duration_words(length) if isinstance(length, timedelta) else str(length)
 
 
 def markdown(rule: Rule) -> str:

@@ -122,6 +122,17 @@ def test_what_was_approved_goes_and_nothing_else(
     assert written["task"] == "apply"
 
 
+def test_where_nothing_is_due_nobody_is_asked(sandbox: Any, dag_runner: Any) -> None:
+    result = dag_runner.run(
+        example({"id": "7", "name": "jane"}, native=False),
+        conf={"workflow_id": sandbox.workflow_id, "older_than": "P1000D"},
+    )
+
+    assert result.state == "success", result.log
+    assert (result["approve"].state, result["apply"].state) == ("skipped", "skipped")
+    assert sandbox.requests_to("DELETE") == []
+
+
 def test_a_plan_whose_guard_tripped_cannot_be_approved(sandbox: Any, dag_runner: Any) -> None:
     text = example({"id": "7", "name": "jane"}, native=False)
     limited = text.replace(

@@ -57,8 +57,8 @@ def test_plan_only(due: Any, dag_runner: Any) -> None:
     assert result.state == "success", result.log
     assert due.deleted == {}
     assert due.requests_to("DELETE") == []
-    # All ten are among the newest ten, which keep_last keeps.
-    assert result["plan"].return_value["kept"] == {"keep_last": 5, "too_young": 5}
+    summary = result["plan"].return_value
+    assert (summary["due"], summary["kept"]) == (5, {"too_young": 5})
 
 
 def test_batches(due: Any, dag_runner: Any, tmp_path: Path) -> None:
@@ -92,7 +92,7 @@ def test_legal_holds_without_the_variable(due: Any, dag_runner: Any) -> None:
 @pytest.mark.skipif(AIRFLOW_VERSION < (3, 1), reason="approvals came with Airflow 3.1")
 def test_silence_approves_nothing(dag_runner: Any) -> None:
     dag = dag_runner.load(EXAMPLES / "example_anyformat_purge_approval.py")
-    plan, approve, apply = (dag.get_task(name) for name in ("plan", "approve", "apply"))
+    plan, asking, approve, apply = (dag.get_task(name) for name in ("plan", "anything_due", "approve", "apply"))
 
     assert plan.plan_only is True
     assert not approve.defaults
@@ -101,4 +101,5 @@ def test_silence_approves_nothing(dag_runner: Any) -> None:
     assert approve.fail_on_reject is False
     assert apply.trigger_rule == "all_success"
     assert apply.upstream_task_ids == {"approve"}
-    assert approve.upstream_task_ids == {"plan"}
+    assert approve.upstream_task_ids == {"anything_due"}
+    assert asking.upstream_task_ids == {"plan"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterator
@@ -122,9 +121,6 @@ def slow(sandbox: Sandbox) -> Iterator[str]:
     sandbox.fill(workflow_id, 400, created_at=now - timedelta(days=220), step=timedelta(hours=7))
     sandbox.fill(workflow_id, 280, created_at=now - timedelta(days=80), step=timedelta(hours=6))
     sandbox.fill(workflow_id, 20, status="error", created_at=now - timedelta(days=150))
-    # Switched on by the form, Airflow first makes up for the last night: in this one, where there is nothing.
-    with contextlib.suppress(ValueError):
-        sandbox.add_workflow(WORKFLOW)
     sandbox.latency = 0.5
     yield workflow_id
     sandbox.latency = 0
@@ -163,9 +159,9 @@ def test_a_purge_from_the_form_to_its_summary(visitor: Visitor, slow: str, local
 
 @only_on_3
 def test_a_refusal_as_the_log_shows_it(visitor: Visitor, local_airflow: LocalAirflow) -> None:
-    run_id = local_airflow.trigger("anyformat_malformed_id")
-    assert local_airflow.wait_for_run("anyformat_malformed_id", run_id) == "failed"
-    page = visitor.go(f"dags/anyformat_malformed_id/runs/{run_id}/tasks/delete")
+    run_id = local_airflow.trigger("example_anyformat_malformed_id")
+    assert local_airflow.wait_for_run("example_anyformat_malformed_id", run_id) == "failed"
+    page = visitor.go(f"dags/example_anyformat_malformed_id/runs/{run_id}/tasks/delete")
     refusal = "DELETE of collection not-a-uuid: HTTP 422: anyformat refused the request's values:"
     expect(page.get_by_text(refusal).first).to_be_visible()
     reason = page.get_by_text("path.collection_id: Input should be a valid UUID").first

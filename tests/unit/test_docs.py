@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
 import textwrap
@@ -250,3 +251,21 @@ def test_the_reference_has_every_public_class() -> None:
         assert f".. autoclass:: {name}\n" in shown
     assert ".. automodule:: airflow_provider_anyformat.exceptions\n   :members:" in shown
     assert not re.search(r"^.. auto\w+:: (\S*\.)?_", shown, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*(ROOT / "example_dags").glob("*.py"), *(ROOT / "scripts" / "demo_dags").glob("*.py")],
+    ids=lambda path: path.stem,
+)
+def test_an_example_explains_itself_and_runs_when_it_is_asked_to(path: Path) -> None:
+    tree = ast.parse(path.read_text())
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and ast.unparse(node.func) == "DAG"]
+    assert calls
+    for call in calls:
+        values = {keyword.arg: ast.unparse(keyword.value) for keyword in call.keywords}
+        assert ast.literal_eval(call.args[0]).startswith("example_anyformat_")
+        assert values["schedule"] == "None"
+        assert len(values["description"]) >= 20
+        assert values["doc_md"] == "__doc__"
+    assert len(ast.get_docstring(tree) or "") >= 200

@@ -5,11 +5,12 @@ from __future__ import annotations
 import random
 import time
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.bulk.report import MOST_MARKDOWN, plan_markdown, plan_table
+from airflow_provider_anyformat.bulk.report import MOST_MARKDOWN, log_end, plan_markdown, plan_table
 from airflow_provider_anyformat.retention.plan import Guards, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from tests.unit.test_plan import DAY, NOW, ORIGIN, POLICY, due, plan, row, selection
@@ -42,16 +43,25 @@ def large(workflows: int, rows: int = 20, *, id_length: int = 128, **changes: An
     chosen = random.Random(1).choices(names, range(1, workflows + 1), k=rows) if names else []
     return PurgePlan(
         rows=[
-            PlannedRow(f"{n:08}".rjust(128, "c"), name, "processed", NOW - 90 * DAY, NOW - 90 * DAY)
+            PlannedRow(f"{n:08}".rjust(128, "c"), name, "processed", NOW - (n % 20) * 366 * DAY, NOW)
             for n, name in enumerate(chosen)
         ],
         listed=10**12,
         due=10**12,
         kept=dict.fromkeys(REASONS, 10**11),
         workflow_ids=tuple(names),
-        policy=POLICY,
+        policy=replace(
+            POLICY,
+            older_than=timedelta(days=36524, hours=23),
+            age_by="created_at",
+            statuses=("processed", "error", "cancelled"),
+            exclude_collection_ids=("x" * 128,) * 100_000,
+            include_names=("*",) * 1000,
+            exclude_names=("*",) * 1000,
+            keep_last=10**6,
+        ),
         cutoff=NOW - 30 * DAY,
-        guards=Guards(),
+        guards=Guards(10**6, 99.99, 10**6),
         made_at=NOW,
         origin=replace(ORIGIN, service=f"https://{'a' * 253}:65535"),
         unmatched_holds=("x" * 128,) * 1000,
@@ -107,8 +117,9 @@ def test_markdown_tells_what_an_approver_has_to_know() -> None:
     second = selection(row("other", 60, "w2"), row("odd", 60, "w2", status="?"), workflow_id="w2")
     made = plan(first, second, selection(workflow_id="w3"))
     text = plan_markdown(made)
-    assert text.startswith("**13 file collections will be deleted, for good**, of 15 listed.")
+    assert text.startswith("**13 file collections will be permanently deleted**, of 15 listed.")
     assert cells(text, "workflow") == [["`wf`", "12"], ["`w2`", "1"], ["`w3`", "0"]]
+    assert cells(text, "created") == [["2026-05", "13"]]
     assert cells(text, "kept because") == [["status_unknown", "1"], ["too_young", "1"]]
     oldest_first = [each.collection_id for each in made.rows]
     numbered = [line for line in text.splitlines() if line[:1].isdigit()]
@@ -117,24 +128,26 @@ def test_markdown_tells_what_an_approver_has_to_know() -> None:
     for fact in (
         "- Planned at: 2026-06-30 12:00 UTC",
         "- From: https://api.example",
-        "- Due by: `created_at` before 2026-05-31 12:00 UTC",
+        "- Policy: created more than 30 days ago, with status processed",
+        "- Due: `created_at` before 2026-05-31 12:00 UTC",
+        "- Legal holds: none",
+        "- Guards: at most 1000 deletions and 100 % of what is listed; limit unlimited",
         "- Oldest: 2026-05-01 12:00 UTC",
         "- Newest: 2026-05-21 12:00 UTC",
     ):
         assert fact in text.splitlines()
     assert text.endswith(f"Digest: `{made.digest}`")
-    assert "Guard" not in text
-    assert "holds" not in text
+    assert "Guard tripped" not in text
 
 
 def test_one_is_singular() -> None:
-    assert plan_markdown(plan(due(1))).startswith("**1 file collection will be deleted, for good**, of 1 listed.")
+    assert plan_markdown(plan(due(1))).startswith("**1 file collection will be permanently deleted**, of 1 listed.")
 
 
 def test_nothing_to_delete() -> None:
     made = plan(selection(row("young", 1)))
     text = plan_markdown(made)
-    assert text.startswith("**0 file collections will be deleted")
+    assert text.startswith("**0 file collections will be permanently deleted")
     assert "Oldest" not in text
     assert "first" not in text
     assert made.digest in text
@@ -151,8 +164,55 @@ def test_a_tripped_guard_is_the_first_thing_an_approver_sees() -> None:
 def test_holds_that_match_nothing_are_counted_and_not_named() -> None:
     made = plan(selection(row("a", 40), policy=replace(POLICY, exclude_collection_ids=("nobody-1", "nobody-2"))))
     text = plan_markdown(made)
-    assert "2 of the holds matched no listed collection." in text
+    assert "- Legal holds: 2, of which 2 matched no listed collection" in text.splitlines()
     assert "nobody" not in text
+
+
+@pytest.mark.parametrize(
+    ("months", "shown"),
+    [
+        pytest.param([(2026, 6), (2026, 6), (2026, 5)], [["2026-05", "1"], ["2026-06", "2"]], id="months"),
+        pytest.param(
+            [(2025 + n // 12, n % 12 + 1) for n in range(5, 18)],
+            [["2025", "7"], ["2026", "6"]],
+            id="years, where months are too many",
+        ),
+        pytest.param(
+            [(year, 1) for year in range(2013, 2027)],
+            [["2015 or earlier", "3"], *([str(year), "1"] for year in range(2016, 2027))],
+            id="the earliest together",
+        ),
+    ],
+)
+def test_the_ages_of_what_goes_are_a_small_table(months: list[tuple[int, int]], shown: list[list[str]]) -> None:
+    moments = [NOW.replace(year=year, month=month, day=1) for year, month in months]
+    rows = [PlannedRow(f"c-{n}", "wf", "processed", moment, moment) for n, moment in enumerate(moments)]
+
+    assert cells(plan_markdown(replace(plan(due(0)), rows=rows)), "created") == shown
+
+
+@pytest.mark.parametrize(
+    ("changes", "plan_only", "end"),
+    [
+        pytest.param({}, True, "plan only, nothing was deleted: would delete 2, keep 3 of 5", id="plan"),
+        pytest.param(
+            {"max_deletions": 1}, False, "a guard tripped, nothing was deleted: all 5 are still there", id="guard"
+        ),
+        pytest.param({}, False, "done: deleted 2, already gone 0, failed 0, not attempted 0, kept 3", id="purge"),
+    ],
+)
+def test_the_last_line_adds_up(
+    changes: dict[str, Any], plan_only: bool, end: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = plan(
+        selection(*(row(f"due-{n}", 40) for n in range(2)), *(row(f"young-{n}", 1) for n in range(3))), **changes
+    )
+    counts = {"deleted": 2, "already_gone": 0, "failed": 0, "not_attempted": 0, "kept": made.kept}
+
+    with caplog.at_level("INFO"):
+        log_end({"ledger": None, **counts}, made, plan_only=plan_only)
+
+    assert caplog.messages == [end]
 
 
 def test_the_span_is_of_the_timestamp_that_counts() -> None:
