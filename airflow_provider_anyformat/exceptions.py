@@ -1,9 +1,30 @@
 """
 What can go wrong between a DAG and anyformat.
 
-None of these is an ``AirflowException``: the client and the retention rules know nothing of Airflow. The operators
-turn what no retry can mend (``retryable`` is ``False``) into ``AirflowFailException`` and let the rest through as it
-is.
+::
+
+    AnyformatError
+    ├── AnyformatValueError           refused before anything was sent        final
+    ├── AnyformatClientError          an answer that no retry can change      final
+    │   ├── AnyformatNotFoundError        HTTP 404
+    │   ├── AnyformatValidationError      HTTP 422
+    │   ├── AnyformatAuthenticationError  HTTP 401
+    │   ├── AnyformatPermissionError      HTTP 403
+    │   ├── AnyformatNotReadyError        the processing has not ended        retryable
+    │   └── AnyformatNoResultsError       there will be no results
+    ├── AnyformatRateLimitError       HTTP 429                                retryable
+    ├── AnyformatServerError          HTTP 408, 425, 5xx, a gateway's 404     retryable
+    ├── AnyformatConnectionError      no answer, or an unreadable one         retryable
+    ├── AnyformatLostReplyError       a submit that may be billed             final
+    ├── AnyformatTimeoutError         not processed by the deadline           retryable
+    ├── AnyformatListingError         a listing that may have a gap           retryable
+    ├── AnyformatStoppedError         the task was told to end                retryable
+    ├── AnyformatLedgerError          the ledger could not be written         retryable
+    ├── AnyformatStorageError         an archive or a plan was out of reach   retryable
+    └── AnyformatBulkError            some of many were not deleted           as the failures are
+
+None of these is an ``AirflowException``, because the client and the retention rules do not know Airflow. The operators
+turn what no retry can fix (``retryable`` is ``False``) into ``AirflowFailException`` and let the rest through as it is.
 """
 
 from __future__ import annotations
@@ -21,7 +42,7 @@ class AnyformatError(Exception):
     :param request_id: ``request_id`` of the envelope, for a question to anyformat's support.
     :param retryable: whether the same call may succeed later; default: what the class says.
     :param fate_unknown: whether the request may have taken effect all the same; default ``False``.
-    :param attempts: how often the request was tried; default 0, for nothing was sent.
+    :param attempts: how often the request was tried; default 0, because nothing was sent.
     :param server_date: the ``Date`` header of the reply, as sent; default ``None``.
     :param retry_after: seconds the server asked to wait, or ``None`` where it named no sensible number.
     """
@@ -58,7 +79,7 @@ class AnyformatValueError(AnyformatError, ValueError):
 
 
 class AnyformatClientError(AnyformatError):
-    """The server refused the request, or gave an answer that is none for this call. Final."""
+    """The server refused the request, or gave an answer that this call does not define. Final."""
 
 
 class AnyformatNotFoundError(AnyformatClientError):
@@ -116,7 +137,7 @@ class AnyformatTimeoutError(AnyformatError):
 
 
 class AnyformatListingError(AnyformatError):
-    """A listing that is not complete or not consistent; nothing may be deleted on its strength. Retryable."""
+    """A listing that is not complete or not consistent; nothing may be deleted because of it. Retryable."""
 
     retryable = True
 
@@ -140,4 +161,4 @@ class AnyformatStorageError(AnyformatError):
 
 
 class AnyformatBulkError(AnyformatError):
-    """Some of many collections were not deleted, or nobody knows; the message names the first of them."""
+    """Some of many collections may not have been deleted; the message names the first of them."""

@@ -213,7 +213,7 @@ def nightly_purge(demo: Demo) -> None:
     succeeded, _ = demo.run_dag("example_anyformat_nightly_purge", workflow_id=workflow_id)
     after = demo.count(workflow_id)
     files = {path.name: path for path in sorted(LEDGER.rglob("*.json*"))}
-    summary = json.loads(files["summary.json"].read_text()) if succeeded else {"deleted": 0, "kept": {}}
+    summary: dict[str, Any] = json.loads(files["summary.json"].read_text()) if succeeded else {"deleted": 0, "kept": {}}
     kept = ", ".join(f"{reason} {number}" for reason, number in summary["kept"].items())
     right = (after, summary["deleted"], summary["kept"]) == (6, 6, {"status": 2, "too_young": 4})
     row("before", f"{plural(before, 'collection')}: 6 are due, 4 are 10 days old, 1 has failed, 1 is in progress")
