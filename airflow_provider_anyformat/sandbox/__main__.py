@@ -49,7 +49,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--key", type=_key, default="af_sandbox", help="the API key that it accepts")
     add("--collections", type=count, default=0, metavar="N", help="processed collections in the workflow at the start")
     add("--days", type=seconds, default=180, help="age of the oldest of them in days; the others follow evenly")
-    add("--latency", type=seconds, default=0.0, metavar="SECONDS", help="what every answer takes at least")
+    add("--latency", type=seconds, default=0.0, metavar="SECONDS", help="minimum for every answer")
     add(
         "--processing-seconds",
         type=seconds,
@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STATUS",
         help="answer to a delete of what was deleted before",
     )
-    add("--submit-body", choices=("full", "id"), default="full", help="what a run answers in version 2")
+    add("--submit-body", choices=("full", "id"), default="full", help="the answer to a run in version 2")
     add(
         "--failure-status",
         type=int,

@@ -1,4 +1,4 @@
-"""What the server looks at before a route: the key, the trailing slash, the scope and the rate limit, in this order."""
+"""ASGI middleware that checks the key, the trailing slash, the scope and the rate limit, in this order."""
 
 from __future__ import annotations
 

@@ -38,7 +38,7 @@ class Answer:
 
     :param status: HTTP status.
     :param headers: names and values, in order.
-    :param body: the body's bytes, default none.
+    :param body: the body's bytes, default empty.
     """
 
     status: int

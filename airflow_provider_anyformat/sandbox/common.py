@@ -1,4 +1,4 @@
-"""What both versions of the API share: refusals, ids and uploads."""
+"""Helpers that both versions of the API share: refusals, ids and uploads."""
 
 from __future__ import annotations
 

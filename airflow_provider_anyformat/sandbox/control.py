@@ -1,7 +1,7 @@
 """
-``/_sandbox/…``: what drives a sandbox that runs in another process.
+Routes under ``/_sandbox/``, which control a sandbox that runs in another process.
 
-It asks for no key: it is on loopback, and all data is made up.
+They need no key, because the sandbox listens on loopback only and all data is made up.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ class Fill(BaseModel):
     step: float = 0.0
 
 
-class Fate(BaseModel):
+class FailDocument(BaseModel):
     """Body of ``POST /_sandbox/documents``: the parameters of ``Sandbox.fail_document``."""
 
     model_config = ConfigDict(extra="forbid")
@@ -53,7 +53,7 @@ class Fate(BaseModel):
 
 
 class _Plan(BaseModel):
-    """Which requests go wrong; what goes wrong are the fields of a fault."""
+    """The requests that go wrong; the fields of a fault, which say how, are added below."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -76,12 +76,12 @@ else:
 def control_routes(state: State, faults: FaultBook) -> APIRouter:
     """Return the routes under ``/_sandbox/``."""
     router = APIRouter(prefix="/_sandbox")
-    router.include_router(_memory(state))
-    router.include_router(_misfortunes(state, faults))
+    router.include_router(_contents(state))
+    router.include_router(_faults(state, faults))
     return router
 
 
-def _memory(state: State) -> APIRouter:
+def _contents(state: State) -> APIRouter:
     router = APIRouter()
 
     @router.get("/state")
@@ -100,17 +100,17 @@ def _memory(state: State) -> APIRouter:
             }
 
     @router.post("/fill")
-    async def fill(wish: Fill) -> dict[str, Any]:
-        workflow_id = wish.workflow_id
+    async def fill(body: Fill) -> dict[str, Any]:
+        workflow_id = body.workflow_id
         if workflow_id is None or workflow_id not in state.workflows:
             workflow_id = state.add_workflow(workflow_id, "workflow")
         ids = state.fill(
             workflow_id,
-            wish.n,
-            status=wish.status,
-            name=wish.name,
-            created_at=wish.created_at or state.now(),
-            step=timedelta(seconds=wish.step),
+            body.n,
+            status=body.status,
+            name=body.name,
+            created_at=body.created_at or state.now(),
+            step=timedelta(seconds=body.step),
         )
         return {"workflow_id": workflow_id, "ids": ids}
 
@@ -125,35 +125,35 @@ def _memory(state: State) -> APIRouter:
     return router
 
 
-def _misfortunes(state: State, faults: FaultBook) -> APIRouter:
+def _faults(state: State, faults: FaultBook) -> APIRouter:
     router = APIRouter()
 
     @router.post("/faults", status_code=204, response_model=None)
-    async def add_faults(wish: Faults) -> None:
-        changes = wish.model_dump(include=set(CHANGES), exclude_unset=True)
+    async def add_faults(body: Faults) -> None:
+        changes = body.model_dump(include=set(CHANGES), exclude_unset=True)
         try:
-            if wish.fraction is None:
-                faults.next(wish.k, wish.kind, method=wish.method, path=wish.path, **changes)
+            if body.fraction is None:
+                faults.next(body.k, body.kind, method=body.method, path=body.path, **changes)
             else:
-                kinds = TRANSIENT if wish.kinds is None else wish.kinds
-                faults.rate(wish.fraction, kinds, seed=wish.seed, method=wish.method, path=wish.path, **changes)
+                kinds = TRANSIENT if body.kinds is None else body.kinds
+                faults.rate(body.fraction, kinds, seed=body.seed, method=body.method, path=body.path, **changes)
         except ValueError as error:
             raise RequestValidationError([{"loc": ("body",), "msg": str(error), "type": "value_error"}]) from None
 
     @router.delete("/faults", status_code=204, response_model=None)
     async def clear_faults() -> None:
         faults.clear()
-        state.fates.clear()
+        state.failing.clear()
 
     @router.post("/documents", status_code=204, response_model=None)
-    async def fail_document(wish: Fate) -> None:
-        state.fates.append((wish.name, wish.status, wish.detail))
+    async def fail_document(body: FailDocument) -> None:
+        state.failing.append((body.name, body.status, body.detail))
 
     return router
 
 
 def _shown(state: State, record: RequestRecord) -> dict[str, Any]:
-    # A real key may come here by mistake. Whoever asks learns whether it fits, and not the key.
+    # A real key may come here by mistake. The reply says whether it is valid, and never shows it.
     key: Literal["missing", "valid", "wrong"] = "missing"
     if "authorization" in record.headers:
         key = "valid" if state.key_is_valid(record.headers["authorization"].partition(" ")[2].strip()) else "wrong"

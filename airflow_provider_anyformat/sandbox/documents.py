@@ -1,4 +1,4 @@
-"""What goes in and what comes out: the documents that are accepted, and what results look like."""
+"""Rules for documents that come in, and the shape of the results that go out."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Document(NamedTuple):
 
 
 async def read(upload: UploadFile) -> Document:
-    """Read an upload through, and keep nothing of it but what tells it from another."""
+    """Read an upload; keep only its name, size and digest."""
     digest, size = hashlib.sha256(), 0
     while part := await upload.read(1 << 20):
         digest.update(part)
@@ -46,7 +46,7 @@ async def read(upload: UploadFile) -> Document:
 
 
 def results(row: Row) -> dict[str, Any]:
-    """Return the results of a collection in the published shape, the same each time: every key, whatever it holds."""
+    """Return the results of a collection in the published shape: every key is always present, and no call differs."""
     fields = {name: _field(f"{row.id}/{name}") for name in row.workflow.fields}
     text = "\n\n".join(field["value"] for field in fields.values())
     return {
@@ -63,7 +63,7 @@ def results(row: Row) -> dict[str, Any]:
 
 
 def results_v3(row: Row, parse_format: str) -> dict[str, Any]:
-    """Return them as version 3 shows them: without the older name of the id, and with the format of the parsed text."""
+    """Return the results as version 3 shows them: without ``collection_id``, and with the format of the parsed text."""
     found = results(row)
     del found["collection_id"]
     parse = found["parse"]

@@ -1,4 +1,4 @@
-"""Which request goes wrong, and how: the faults a sandbox can be told to play."""
+"""Faults that a sandbox can be told to play, and the requests that they hit."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Body = str | bytes | dict[str, Any] | list[Any] | None
 @dataclass(frozen=True, slots=True)
 class Fault:
     """
-    One way to go wrong: what is done with the request, what is answered, and how the answer is sent.
+    One kind of failure: whether the request takes effect, the answer, and how the answer is sent.
 
     :param kind: the name it is asked for and logged by.
-    :param manner: how the answer is sent; ``plain`` is as an honest server does.
+    :param manner: how the answer is sent; ``plain`` is how any server does.
     :param applied: whether the request takes effect first; default: by the kind, ``False`` for ``status``.
     :param status: answered in place of the real one: from 100 to 599; ``None`` for the real one.
     :param headers: set on the answer, in place of those of the same name; a default, such as ``Retry-After`` on a
@@ -107,13 +107,13 @@ _BY_KIND = {
     )
 }
 
-#: What can be changed of a kind.
+#: The fields of a kind that can be changed.
 CHANGES = tuple(each.name for each in fields(Fault) if each.name not in ("kind", "manner"))
 #: Every kind by name.
 KINDS = tuple(_BY_KIND)
-#: Statuses that a client should try again after, for :meth:`FaultBook.rate`.
+#: Statuses that a client should retry.
 _PASSING_STATUSES = (408, 425, 429, 500, 502, 503, 504)
-#: What passes by itself: every kind but the redirect, and the statuses worth another try.
+#: The faults that pass by themselves: every kind but the redirect, and the statuses worth a retry.
 TRANSIENT: tuple[str | int, ...] = (
     *(kind for kind in KINDS if kind not in ("status", "redirect")),
     *_PASSING_STATUSES,
@@ -148,7 +148,7 @@ class FaultBook:
         self._entries: list[_Entry] = []
 
     def next(self, k: int, kind: str | int, *, method: str | None, path: str | None, **changes: Any) -> None:
-        """Let the next ``k`` requests that match go wrong; these come before all others that were asked for later."""
+        """Let the next ``k`` requests that match go wrong; these come before any that are asked for later."""
         if k < 1:
             raise ValueError(f"k must be at least 1, not {k}")
         self._add(method, path, k, 1.0, (make_fault(kind, **changes),), 0)
@@ -194,7 +194,7 @@ class FaultBook:
             self._entries.insert(at, entry)
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all faults."""
         with self._lock:
             self._entries.clear()
 

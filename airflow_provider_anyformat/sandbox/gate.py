@@ -1,4 +1,4 @@
-"""What every request passes first: the log, the latency and the faults."""
+"""The outermost ASGI middleware: it logs a request, adds the latency and plays the faults."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Gate:
     """
     The ASGI application around all others.
 
-    :param app: what serves a request in earnest.
+    :param app: serves a request that does not go wrong.
     :param state: for the log and the settings.
     :param faults: asked for each request.
     :param connections: for faults that no ASGI application can send.

@@ -1,4 +1,4 @@
-"""What a sandbox holds: workflows, their collections (document packets in version 3), and runs."""
+"""Workflows, their collections (document packets in version 3) and runs, as a sandbox stores them."""
 
 from __future__ import annotations
 

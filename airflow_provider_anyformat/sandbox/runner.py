@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.wire import Connections
 
 HOST = "127.0.0.1"
-# A start takes some 20 ms; the bounds are for a machine that is drowning.
+# A start takes some 20 ms; the bounds allow for an overloaded machine.
 _START_SECONDS = 30.0
 _STOP_SECONDS = 10.0
 

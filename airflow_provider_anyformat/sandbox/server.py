@@ -80,7 +80,7 @@ class Sandbox(Settings):
         return self
 
     def stop(self) -> None:
-        """Drop every connection, answer nothing more, and return when the port is free. Twice is no error."""
+        """Drop every connection, answer nothing more, and return when the port is free. A second call does nothing."""
         runner, self._runner = self._runner, None
         if runner is not None:
             runner.stop()
@@ -94,7 +94,7 @@ class Sandbox(Settings):
         """
         Return an Airflow connection to this sandbox as JSON.
 
-        :param extra: the connection's extra, such as ``{"timeout": 5}``; default none.
+        :param extra: the connection's extra, such as ``{"timeout": 5}``; default: empty.
         """
         connection: dict[str, Any] = {"conn_type": "anyformat", "host": self.url, "password": self.key}
         if extra:
@@ -105,7 +105,7 @@ class Sandbox(Settings):
         """
         Return the environment variable that holds :meth:`conn_json`, for ``os.environ`` or a subprocess.
 
-        :param extra: the connection's extra; default none.
+        :param extra: the connection's extra; default: empty.
         :param conn_id: its id, default ``anyformat_default``.
         """
         return {f"AIRFLOW_CONN_{conn_id.upper()}": self.conn_json(extra)}
@@ -169,7 +169,7 @@ class Sandbox(Settings):
         :param status: of each, default ``processed``.
         :param name: of each; ``{}`` becomes its number.
         :param created_at: of the first, default now.
-        :param step: by how much each is younger than the one before; default none.
+        :param step: by how much each is younger than the one before; default 0.
         """
         return self._state.fill(
             workflow_id, n, status=status, name=name, created_at=created_at or self._state.now(), step=step
@@ -184,7 +184,7 @@ class Sandbox(Settings):
         created_at: Moment | NotGiven = NOT_GIVEN,
         updated_at: Moment | NotGiven = NOT_GIVEN,
     ) -> None:
-        """Change what is given of a collection, and nothing else; ``KeyError`` where there is none."""
+        """Change only the given fields of a collection; ``KeyError`` if it does not exist."""
         fields = {"status": status, "name": name, "created_at": created_at, "updated_at": updated_at}
         given = {key: value for key, value in fields.items() if not isinstance(value, NotGiven)}
         self._state.update(id, **given)
@@ -266,7 +266,7 @@ class Sandbox(Settings):
 
     @property
     def requests(self) -> list[RequestRecord]:
-        """What arrived, oldest first; requests to ``/_sandbox/`` are left out."""
+        """The requests that arrived, oldest first, without those to ``/_sandbox/``."""
         return list(self._state.log)
 
     def requests_to(self, method: str | None = None, path: str | None = None) -> list[RequestRecord]:
@@ -283,7 +283,7 @@ class Sandbox(Settings):
         ]
 
     def clear_requests(self) -> None:
-        """Forget what arrived."""
+        """Forget the requests that arrived."""
         self._state.log.clear()
 
     def fail_next(
@@ -296,7 +296,7 @@ class Sandbox(Settings):
         **changes: Any,
     ) -> None:
         """
-        Let the next ``k`` matching requests go wrong. What was asked for first comes first.
+        Let the next ``k`` matching requests go wrong, in the order of the calls.
 
         Kinds: ``status`` (a number is short for it), ``html`` (a gateway's page), ``gateway_404``, ``redirect``;
         ``reset_before`` and ``reset_after`` the request took effect, ``close_before`` and ``close_after`` likewise
@@ -309,8 +309,8 @@ class Sandbox(Settings):
         :param kind: default ``status``, with 503.
         :param method: default: any.
         :param path: a regular expression that is searched in the path; default: any.
-        :param changes: what differs from the kind's defaults, by the fields of
-            :class:`~airflow_provider_anyformat.sandbox.faults.Fault`: ``status``, ``headers``, ``body``, ``delay``, …
+        :param changes: fields of :class:`~airflow_provider_anyformat.sandbox.faults.Fault`, such as ``status``,
+            ``headers``, ``body`` or ``delay``, where they differ from the kind's defaults.
         :raises ValueError: there is no such kind or field, or ``k`` is below 1.
         """
         self._faults.next(k, kind, method=method, path=path, **changes)
@@ -346,9 +346,9 @@ class Sandbox(Settings):
         :param status: what the run ends as, default ``error``.
         :param detail: the server's words about it; default: a sentence that goes with the status.
         """
-        self._state.fates.append((name, status, detail))
+        self._state.failing.append((name, status, detail))
 
     def clear_faults(self) -> None:
-        """Let all go well again, requests and documents."""
+        """Remove all faults, of requests and of documents."""
         self._faults.clear()
-        self._state.fates.clear()
+        self._state.failing.clear()

@@ -1,4 +1,4 @@
-"""What can be set on a sandbox, each with the published behaviour as its default."""
+"""Settings of a sandbox; each default is the published behaviour."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ class RequestRecord:
 
     :param method: such as ``DELETE``.
     :param path: the path as it came over the wire, still percent-encoded, without the query.
-    :param query: what followed the ``?``; empty where nothing did.
+    :param query: the part after the ``?``; empty if there is none.
     :param headers: those of ``authorization``, ``user-agent``, ``cookie``, ``content-type``, ``accept``, ``host`` and
         ``idempotency-key`` that came, by lower-case name.
     :param body_length: bytes of the request's body, as its ``Content-Length`` said or as were read.
     :param time: when it arrived, as ``time.time()``.
     :param client_port: the port it came from; requests of one connection share it.
-    :param status: what was answered; ``None`` before that, and where no readable status was ever sent.
-    :param fault: name of the fault that was played; ``None`` where the request was served in earnest.
+    :param status: the status that was sent; ``None`` before that, and if no readable status was sent at all.
+    :param fault: name of the fault that was played; ``None`` if the request was served normally.
     """
 
     method: str
@@ -41,21 +41,21 @@ class RequestRecord:
 @dataclass(kw_only=True)
 class Settings:
     """
-    What can be set, when a sandbox is made and while it runs: each is an attribute of the same name.
+    Set when a sandbox is created, or changed while it runs: each is an attribute of the same name.
 
-    :param key: the API key it takes, default ``af_sandbox``. Set another one, and the old one is wrong from then on.
-    :param latency: seconds that every answer takes at least, default 0.
+    :param key: the API key it accepts, default ``af_sandbox``. Setting another one makes the old one invalid.
+    :param latency: minimum seconds for every answer, default 0.
     :param processing_seconds: seconds until a run is over, default 0.5: for the first half of them it is ``queued``,
         then ``in_progress``, and at the end ``processed``, or what ``fail_document()`` said.
     :param order: order of listings in version 2 by ``created_at``: ``newest`` first (default), ``oldest`` first or
         ``shuffled``, which is without order but the same for each page. Version 3 always shows the newest first.
-    :param page_size_cap: the largest page it gives, default 100; more is silently cut.
+    :param page_size_cap: the largest page it gives, default 100; a larger ``page_size`` is silently reduced.
     :param file_ids: whether rows that were added without a ``file_id`` show one of their own; default ``True``.
-    :param uuid_ids: whether a delete takes UUIDs only, anything else being a 422; default ``True``.
-    :param second_delete_status: what a delete of an id that was deleted before is answered, default 404.
-    :param submit_body: what a run in version 2 answers: the ``full`` row with ``workflow_id`` (default) or the bare
+    :param uuid_ids: whether a delete accepts UUIDs only and answers 422 to other ids; default ``True``.
+    :param second_delete_status: the status for a delete of an id that was deleted before, default 404.
+    :param submit_body: the answer to a run in version 2: the ``full`` row with ``workflow_id`` (default) or the bare
         ``id``.
-    :param failure_status: what is answered where results are asked for and there will never be any: 422 with
+    :param failure_status: the status for results that will never exist: 422 with
         ``EXTRACTION_FAILED`` or ``EXTRACTION_CANCELLED`` (default), or 412 with ``retryable: false``.
     :param inline_limit: bytes up to which results in version 3 come within the run, default 1,000,000; larger ones by
         ``results_url``, as all do with 0.

@@ -1,4 +1,4 @@
-"""What the sandbox knows, and what happened to it. All in memory, safe for threads."""
+"""The sandbox's memory: its contents, and counts of what happened to them. Safe for threads."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.answers import Answer
     from airflow_provider_anyformat.sandbox.settings import RequestRecord, Settings
 
-#: What the server says of a run that did not end well, unless a test gave other words.
+#: The server's words about a run that did not end well, unless a test gave others.
 FAILURES: Mapping[str, str] = {
     "error": "The extraction failed.",
     "cancelled": "The extraction was cancelled.",
@@ -59,7 +59,7 @@ class State:
         self.started: Counter[str] = Counter()
         self.deleted: Counter[str] = Counter()
         self.cancelled: set[str] = set()
-        self.fates: list[tuple[str, str, str]] = []
+        self.failing: list[tuple[str, str, str]] = []
         self.log: deque[RequestRecord] = deque(maxlen=settings.log_size)
         self.extra_keys: set[str] = set()
         self.revoked_keys: set[str] = set()
@@ -73,14 +73,14 @@ class State:
         """Say whether ``key`` opens this server."""
         return key not in self.revoked_keys and (key == self.settings.key or key in self.extra_keys)
 
-    # --- what a test puts there ---
+    # --- contents that a test puts there ---
 
     def add_workflow(self, workflow_id: str | None, name: str, fields: Sequence[str] = ("reference",)) -> str:
         """Add a workflow; return its id."""
         workflow = Workflow(workflow_id or str(uuid.uuid4()), name, to_micros(self.now()), tuple(fields))
         with self.lock:
             if workflow.id in self.workflows:
-                raise ValueError(f"id: there is a workflow {workflow.id!r} already; give another id or none")
+                raise ValueError(f"id: there is a workflow {workflow.id!r} already; give another id, or leave it out")
             self.workflows[workflow.id] = workflow
         return workflow.id
 
@@ -103,7 +103,7 @@ class State:
         row = Row(workflow, collection_id or str(uuid.uuid4()), name, status, created, updated, file_id, files)
         with self.lock:
             if row.id in self.rows:
-                raise ValueError(f"id: there is a collection {row.id!r} already; give another id or none")
+                raise ValueError(f"id: there is a collection {row.id!r} already; give another id, or leave it out")
             self.rows[row.id] = row
             workflow.insert([row])
         return row
@@ -156,7 +156,7 @@ class State:
             row.workflow.gaps = True
             row.workflow.count -= 1
 
-    # --- what the API does ---
+    # --- changes through the API ---
 
     def upload(self, workflow: Workflow, names: Sequence[str], *, name: str | None, rename: bool = False) -> Row:
         """
@@ -187,13 +187,13 @@ class State:
                     yield file.name
 
     def start_run(self, row: Row) -> Run:
-        """Begin a run; what :attr:`fates` says of one of its documents decides how it ends."""
+        """Begin a run; an entry of :attr:`failing` for one of its documents decides how it ends."""
         with self.lock:
             names = [file.original_name or file.name or "" for file in row.all_files]
             ends_as, detail = next(
                 (
                     (status, detail)
-                    for pattern, status, detail in reversed(self.fates)
+                    for pattern, status, detail in reversed(self.failing)
                     if any(name == pattern or fnmatchcase(name, pattern) for name in names)
                 ),
                 ("processed", ""),
@@ -223,7 +223,7 @@ class State:
             self.deleted[collection_id] += 1
             return True
 
-    # --- what the API shows ---
+    # --- views through the API ---
 
     def progress(self, row: Row, run: Run | None = None) -> tuple[str, int | str | None]:
         """

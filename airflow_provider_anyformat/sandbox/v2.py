@@ -53,10 +53,10 @@ def workflows(state: State) -> APIRouter:
         return response(json_answer(200, {"count": len(every), "page": page, "page_size": page_size, "results": rows}))
 
     @router.post("/")
-    async def create_workflow(wish: NewWorkflow) -> Response:
-        if not wish.nodes and not wish.fields:
+    async def create_workflow(body: NewWorkflow) -> Response:
+        if not body.nodes and not body.fields:
             raise ApiError(400, "A workflow needs nodes or fields.")
-        workflow_id = state.add_workflow(None, wish.name, field_names(wish.nodes or [], wish.fields or []))
+        workflow_id = state.add_workflow(None, body.name, field_names(body.nodes or [], body.fields or []))
         return response(json_answer(201, _workflow(state.workflows[workflow_id])))
 
     @router.get("/{workflow_id}/files/")
@@ -117,7 +117,7 @@ def submissions(state: State) -> APIRouter:
     @router.post("/files/{file_id}/run/")
     async def run_uploaded(workflow_id: str, file_id: str) -> Response:
         workflow = find_workflow(state, workflow_id)
-        # Which of the two ids it takes is not clear from what is published.
+        # The documentation contradicts itself about which of the two ids it takes.
         row = state.uploads.get(file_id) or find_row(state, file_id)
         if row is None or row.gone or row.workflow is not workflow:
             raise ApiError(404, f"There is no file {json.dumps(file_id)} in this workflow.")

@@ -60,10 +60,10 @@ def workflows(state: State) -> APIRouter:
         return response(json_answer(200, {"items": items, "next_cursor": write_cursor(start) if start > 0 else None}))
 
     @router.post("/")
-    async def create_workflow(wish: NewWorkflow) -> Response:
-        if any(one.name == wish.name for one in state.workflows.values()):
+    async def create_workflow(body: NewWorkflow) -> Response:
+        if any(one.name == body.name for one in state.workflows.values()):
             raise ApiError(409, "A workflow of this name exists already.", error_code="WORKFLOW_NAME_CONFLICT")
-        made = state.workflows[state.add_workflow(None, wish.name, field_names(wish.nodes, []))]
+        made = state.workflows[state.add_workflow(None, body.name, field_names(body.nodes, []))]
         return response(json_answer(201, {"id": made.id, "name": made.name, "created_at": iso(made.created)}))
 
     @router.get("/{workflow_id}/document-packets/")

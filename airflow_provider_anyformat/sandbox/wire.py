@@ -118,7 +118,7 @@ class Exchange:
         Send ``answer`` in the manner of ``fault``.
 
         :param fault: tells the manner.
-        :param answer: what an honest server would send now.
+        :param answer: the answer that a server without faults would send.
         """
         self._record.status = None
         if fault.manner in _NEED_A_BODY and not answer.body:
@@ -168,7 +168,7 @@ class Exchange:
         await self._raw(answer.head(), answer.body[: len(answer.body) // 2])
 
     async def huge(self, fault: Fault, answer: Answer) -> None:
-        """Stream a body of ``size`` bytes, as long as somebody reads it."""
+        """Stream a body of ``size`` bytes, as long as the client reads it."""
         answer.merge([("Content-Length", str(fault.size))])
         await self._send(answer.start())
         left = fault.size
@@ -221,7 +221,7 @@ class Exchange:
         await self._gone()
 
     async def _gone(self) -> None:
-        # The server takes a request without an answer for a fault of its own unless the client is known to be gone.
+        # uvicorn treats a request without an answer as an error of its own unless it knows that the client has gone.
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
