@@ -35,6 +35,7 @@ class Access:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        scope["sandbox"] = self._state
         refusal, headers = self._look(scope)
 
         async def stamped(message: Message) -> None:

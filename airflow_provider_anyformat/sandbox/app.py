@@ -2,41 +2,26 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import Any
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
-from airflow_provider_anyformat.sandbox import v2, v3
+from airflow_provider_anyformat.sandbox import control, v2, v3
 from airflow_provider_anyformat.sandbox.answers import envelope, json_answer
 from airflow_provider_anyformat.sandbox.common import ApiError, response
-from airflow_provider_anyformat.sandbox.control import control_routes
 
-if TYPE_CHECKING:
-    from airflow_provider_anyformat.sandbox.faults import FaultBook
-    from airflow_provider_anyformat.sandbox.state import State
+health = APIRouter()
 
 
-def create_app(state: State, faults: FaultBook) -> FastAPI:
-    """
-    Return the application.
-
-    :param state: the memory it works on.
-    :param faults: the book that ``/_sandbox/faults`` writes into.
-    """
+@cache
+def create_app() -> FastAPI:
+    """Return the application, once for all sandboxes of a process: building it takes longer than starting a server."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
-    for router in (
-        _health(),
-        v2.workflows(state),
-        v2.submissions(state),
-        v2.collections(state),
-        v3.workflows(state),
-        v3.submissions(state),
-        v3.packets(state),
-        control_routes(state, faults),
-    ):
+    for router in (health, v2.router, v3.router, control.router):
         app.include_router(router)
 
     @app.exception_handler(ApiError)
@@ -64,11 +49,7 @@ def _item(item: Any) -> dict[str, Any]:
     return shown
 
 
-def _health() -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/health/")
-    async def health() -> JSONResponse:
-        return JSONResponse({"message": "ok"})
-
-    return router
+@health.get("/health/")
+async def show_health() -> JSONResponse:
+    """Say that the server is there."""
+    return JSONResponse({"message": "ok"})

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from uuid import UUID
 
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from pydantic import TypeAdapter, ValidationError
 
 from airflow_provider_anyformat.sandbox.answers import Answer
 from airflow_provider_anyformat.sandbox.documents import Document, read
+from airflow_provider_anyformat.sandbox.rows import Workflow
+from airflow_provider_anyformat.sandbox.state import State
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from fastapi import UploadFile
 
-    from airflow_provider_anyformat.sandbox.rows import Row, Workflow
-    from airflow_provider_anyformat.sandbox.state import State
+    from airflow_provider_anyformat.sandbox.rows import Row
 
 _UUID = TypeAdapter(UUID)
 
@@ -59,12 +61,24 @@ def checked_uuid(text: str, name: str) -> str:
         raise RequestValidationError(items) from None
 
 
-def find_workflow(state: State, workflow_id: str) -> Workflow:
-    """Return a workflow by its id in any spelling; 404 where it does not exist."""
+async def current(request: Request) -> State:
+    """Return the memory of the sandbox that a request came to: all sandboxes of a process share their routes."""
+    state: State = request.scope["sandbox"]
+    return state
+
+
+Current = Annotated[State, Depends(current)]
+
+
+async def known(workflow_id: str, state: Current) -> Workflow:
+    """Return a workflow by its id in any spelling; 404 if it does not exist."""
     found = state.workflows.get(workflow_id) or state.workflows.get(canonical(workflow_id))
     if found is None:
         raise ApiError(404, f"There is no workflow {json.dumps(workflow_id)}.")
     return found
+
+
+Known = Annotated[Workflow, Depends(known)]
 
 
 def find_row(state: State, collection_id: str) -> Row | None:

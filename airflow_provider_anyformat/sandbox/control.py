@@ -13,11 +13,15 @@ from fastapi import APIRouter, Query
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
-from airflow_provider_anyformat.sandbox.faults import CHANGES, TRANSIENT, Fault, FaultBook
+from airflow_provider_anyformat.sandbox.common import Current
+from airflow_provider_anyformat.sandbox.faults import CHANGES, TRANSIENT, Fault
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.sandbox.settings import RequestRecord
     from airflow_provider_anyformat.sandbox.state import State
+
+
+router = APIRouter(prefix="/_sandbox")
 
 
 class Fill(BaseModel):
@@ -73,83 +77,70 @@ else:
     Faults = create_model("Faults", __base__=_Plan, **{name: (_HINTS[name] | None, None) for name in CHANGES})
 
 
-def control_routes(state: State, faults: FaultBook) -> APIRouter:
-    """Return the routes under ``/_sandbox/``."""
-    router = APIRouter(prefix="/_sandbox")
-    router.include_router(_contents(state))
-    router.include_router(_faults(state, faults))
-    return router
+@router.get("/state")
+async def show_state(state: Current) -> dict[str, Any]:
+    with state.lock:
+        workflows = [
+            {"id": one.id, "name": one.name, "count": one.count, "statuses": state.statuses(one.id)}
+            for one in list(state.workflows.values())
+        ]
+        counts = {name: dict(getattr(state, name)) for name in ("submitted", "started", "deleted")}
+        return {
+            "workflows": workflows,
+            "created": list(state.created),
+            **counts,
+            "cancelled": sorted(state.cancelled),
+        }
 
 
-def _contents(state: State) -> APIRouter:
-    router = APIRouter()
-
-    @router.get("/state")
-    async def show_state() -> dict[str, Any]:
-        with state.lock:
-            workflows = [
-                {"id": one.id, "name": one.name, "count": one.count, "statuses": state.statuses(one.id)}
-                for one in list(state.workflows.values())
-            ]
-            counts = {name: dict(getattr(state, name)) for name in ("submitted", "started", "deleted")}
-            return {
-                "workflows": workflows,
-                "created": list(state.created),
-                **counts,
-                "cancelled": sorted(state.cancelled),
-            }
-
-    @router.post("/fill")
-    async def fill(body: Fill) -> dict[str, Any]:
-        workflow_id = body.workflow_id
-        if workflow_id is None or workflow_id not in state.workflows:
-            workflow_id = state.add_workflow(workflow_id, "workflow")
-        ids = state.fill(
-            workflow_id,
-            body.n,
-            status=body.status,
-            name=body.name,
-            created_at=body.created_at or state.now(),
-            step=timedelta(seconds=body.step),
-        )
-        return {"workflow_id": workflow_id, "ids": ids}
-
-    @router.get("/requests")
-    async def show_requests(method: Annotated[str | None, Query()] = None) -> list[dict[str, Any]]:
-        return [_shown(state, record) for record in list(state.log) if method in (None, record.method)]
-
-    @router.delete("/requests", status_code=204, response_model=None)
-    async def clear_requests() -> None:
-        state.log.clear()
-
-    return router
+@router.post("/fill")
+async def fill(state: Current, body: Fill) -> dict[str, Any]:
+    workflow_id = body.workflow_id
+    if workflow_id is None or workflow_id not in state.workflows:
+        workflow_id = state.add_workflow(workflow_id, "workflow")
+    ids = state.fill(
+        workflow_id,
+        body.n,
+        status=body.status,
+        name=body.name,
+        created_at=body.created_at or state.now(),
+        step=timedelta(seconds=body.step),
+    )
+    return {"workflow_id": workflow_id, "ids": ids}
 
 
-def _faults(state: State, faults: FaultBook) -> APIRouter:
-    router = APIRouter()
+@router.get("/requests")
+async def show_requests(state: Current, method: Annotated[str | None, Query()] = None) -> list[dict[str, Any]]:
+    return [_shown(state, record) for record in list(state.log) if method in (None, record.method)]
 
-    @router.post("/faults", status_code=204, response_model=None)
-    async def add_faults(body: Faults) -> None:
-        changes = body.model_dump(include=set(CHANGES), exclude_unset=True)
-        try:
-            if body.fraction is None:
-                faults.next(body.k, body.kind, method=body.method, path=body.path, **changes)
-            else:
-                kinds = TRANSIENT if body.kinds is None else body.kinds
-                faults.rate(body.fraction, kinds, seed=body.seed, method=body.method, path=body.path, **changes)
-        except ValueError as error:
-            raise RequestValidationError([{"loc": ("body",), "msg": str(error), "type": "value_error"}]) from None
 
-    @router.delete("/faults", status_code=204, response_model=None)
-    async def clear_faults() -> None:
-        faults.clear()
-        state.failing.clear()
+@router.delete("/requests", status_code=204, response_model=None)
+async def clear_requests(state: Current) -> None:
+    state.log.clear()
 
-    @router.post("/documents", status_code=204, response_model=None)
-    async def fail_document(body: FailDocument) -> None:
-        state.failing.append((body.name, body.status, body.detail))
 
-    return router
+@router.post("/faults", status_code=204, response_model=None)
+async def add_faults(state: Current, body: Faults) -> None:
+    changes = body.model_dump(include=set(CHANGES), exclude_unset=True)
+    try:
+        if body.fraction is None:
+            state.faults.next(body.k, body.kind, method=body.method, path=body.path, **changes)
+        else:
+            kinds = TRANSIENT if body.kinds is None else body.kinds
+            state.faults.rate(body.fraction, kinds, seed=body.seed, method=body.method, path=body.path, **changes)
+    except ValueError as error:
+        raise RequestValidationError([{"loc": ("body",), "msg": str(error), "type": "value_error"}]) from None
+
+
+@router.delete("/faults", status_code=204, response_model=None)
+async def clear_faults(state: Current) -> None:
+    state.faults.clear()
+    state.failing.clear()
+
+
+@router.post("/documents", status_code=204, response_model=None)
+async def fail_document(state: Current, body: FailDocument) -> None:
+    state.failing.append((body.name, body.status, body.detail))
 
 
 def _shown(state: State, record: RequestRecord) -> dict[str, Any]:

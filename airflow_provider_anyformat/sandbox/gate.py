@@ -13,7 +13,7 @@ from airflow_provider_anyformat.sandbox.wire import Connections, Exchange
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-    from airflow_provider_anyformat.sandbox.faults import Fault, FaultBook
+    from airflow_provider_anyformat.sandbox.faults import Fault
     from airflow_provider_anyformat.sandbox.state import State
 
 CONTROL = "/_sandbox/"
@@ -27,15 +27,13 @@ class Gate:
     The ASGI application around all others.
 
     :param app: serves a request that does not go wrong.
-    :param state: for the log and the settings.
-    :param faults: asked for each request.
+    :param state: for the log, the settings and the faults.
     :param connections: for faults that no ASGI application can send.
     """
 
-    def __init__(self, app: ASGIApp, state: State, faults: FaultBook, connections: Connections) -> None:
+    def __init__(self, app: ASGIApp, state: State, connections: Connections) -> None:
         self._app = app
         self._state = state
-        self._faults = faults
         self._connections = connections
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -49,7 +47,7 @@ class Gate:
         for look in settings.on_request:
             look(record)
         await self._connections.pause(settings.latency)
-        fault = self._faults.pick(record.method, record.path)
+        fault = self._state.faults.pick(record.method, record.path)
         noting = _noting(receive, record)
         if fault is None:
             await self._app(scope, noting, _telling(send, record))

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from airflow_provider_anyformat.sandbox.access import Access
 from airflow_provider_anyformat.sandbox.app import create_app
-from airflow_provider_anyformat.sandbox.faults import KINDS, TRANSIENT, FaultBook
+from airflow_provider_anyformat.sandbox.faults import KINDS, TRANSIENT
 from airflow_provider_anyformat.sandbox.gate import Gate
 from airflow_provider_anyformat.sandbox.rows import NOT_GIVEN, Moment, NotGiven
 from airflow_provider_anyformat.sandbox.runner import HOST, Runner
@@ -51,7 +51,6 @@ class Sandbox(Settings):
 
     def __post_init__(self) -> None:
         self._state = State(self)
-        self._faults = FaultBook()
         self._runner: Runner | None = None
 
     def __enter__(self) -> Self:
@@ -73,8 +72,7 @@ class Sandbox(Settings):
         """
         if self._runner is None:
             connections = Connections()
-            app = Access(create_app(self._state, self._faults), self._state)
-            gate = Gate(app, self._state, self._faults, connections)
+            gate = Gate(Access(create_app(), self._state), self._state, connections)
             self._runner = Runner(gate, connections, self.port)
             self.port = self._runner.port
         return self
@@ -313,7 +311,7 @@ class Sandbox(Settings):
             ``headers``, ``body`` or ``delay``, where they differ from the kind's defaults.
         :raises ValueError: there is no such kind or field, or ``k`` is below 1.
         """
-        self._faults.next(k, kind, method=method, path=path, **changes)
+        self._state.faults.next(k, kind, method=method, path=path, **changes)
 
     def fail_rate(
         self,
@@ -336,7 +334,7 @@ class Sandbox(Settings):
         :param changes: as in :meth:`fail_next`, of each kind.
         :raises ValueError: there is no such kind or field, or the fraction is not valid.
         """
-        self._faults.rate(fraction, kinds, seed=seed, method=method, path=path, **changes)
+        self._state.faults.rate(fraction, kinds, seed=seed, method=method, path=path, **changes)
 
     def fail_document(self, name: str, status: Literal["error", "cancelled"] = "error", detail: str = "") -> None:
         """
@@ -350,5 +348,5 @@ class Sandbox(Settings):
 
     def clear_faults(self) -> None:
         """Remove all faults, of requests and of documents."""
-        self._faults.clear()
+        self._state.faults.clear()
         self._state.failing.clear()

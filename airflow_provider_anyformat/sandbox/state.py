@@ -12,6 +12,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.sandbox.documents import results, results_v3
+from airflow_provider_anyformat.sandbox.faults import FaultBook
 from airflow_provider_anyformat.sandbox.rows import (
     MICROSECOND,
     NOT_GIVEN,
@@ -59,6 +60,7 @@ class State:
         self.started: Counter[str] = Counter()
         self.deleted: Counter[str] = Counter()
         self.cancelled: set[str] = set()
+        self.faults = FaultBook()
         self.failing: list[tuple[str, str, str]] = []
         self.log: deque[RequestRecord] = deque(maxlen=settings.log_size)
         self.extra_keys: set[str] = set()

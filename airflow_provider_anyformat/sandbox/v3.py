@@ -15,12 +15,13 @@ from airflow_provider_anyformat.sandbox.access import PRESIGNED
 from airflow_provider_anyformat.sandbox.answers import Answer, json_answer
 from airflow_provider_anyformat.sandbox.common import (
     ApiError,
+    Current,
+    Known,
     accepted,
     checked_uuid,
     deleted,
     field_names,
     find_row,
-    find_workflow,
     response,
 )
 from airflow_provider_anyformat.sandbox.documents import MOST_FILES, Document
@@ -38,6 +39,9 @@ _Key = Annotated[str | None, Header(alias="Idempotency-Key")]
 _Format = Literal["markdown", "blocks", "none"]
 
 
+router = APIRouter()
+
+
 class NewWorkflow(BaseModel):
     """Body of ``POST /v3/workflows/``."""
 
@@ -47,37 +51,32 @@ class NewWorkflow(BaseModel):
     edges: list[dict[str, Any]] = []
 
 
-def workflows(state: State) -> APIRouter:
-    """Return the routes of workflows and of their listings."""
-    router = APIRouter(prefix="/v3/workflows")
+@router.get("/v3/workflows/")
+async def list_workflows(state: Current, limit: _Limit = 20, cursor: str | None = None) -> Response:
+    every = list(state.workflows.values())
+    end = len(every) if cursor is None else _or_400(cursor)[0]
+    start = max(end - min(limit, state.settings.page_size_cap), 0)
+    items = [{"id": one.id, "name": one.name, "created_at": iso(one.created)} for one in every[start:end][::-1]]
+    return response(json_answer(200, {"items": items, "next_cursor": write_cursor(start) if start > 0 else None}))
 
-    @router.get("/")
-    async def list_workflows(limit: _Limit = 20, cursor: str | None = None) -> Response:
-        every = list(state.workflows.values())
-        end = len(every) if cursor is None else _or_400(cursor)[0]
-        start = max(end - min(limit, state.settings.page_size_cap), 0)
-        items = [{"id": one.id, "name": one.name, "created_at": iso(one.created)} for one in every[start:end][::-1]]
-        return response(json_answer(200, {"items": items, "next_cursor": write_cursor(start) if start > 0 else None}))
 
-    @router.post("/")
-    async def create_workflow(body: NewWorkflow) -> Response:
-        if any(one.name == body.name for one in state.workflows.values()):
-            raise ApiError(409, "A workflow of this name exists already.", error_code="WORKFLOW_NAME_CONFLICT")
-        made = state.workflows[state.add_workflow(None, body.name, field_names(body.nodes, []))]
-        return response(json_answer(201, {"id": made.id, "name": made.name, "created_at": iso(made.created)}))
+@router.post("/v3/workflows/")
+async def create_workflow(state: Current, body: NewWorkflow) -> Response:
+    if any(one.name == body.name for one in state.workflows.values()):
+        raise ApiError(409, "A workflow of this name exists already.", error_code="WORKFLOW_NAME_CONFLICT")
+    made = state.workflows[state.add_workflow(None, body.name, field_names(body.nodes, []))]
+    return response(json_answer(201, {"id": made.id, "name": made.name, "created_at": iso(made.created)}))
 
-    @router.get("/{workflow_id}/document-packets/")
-    async def list_packets(workflow_id: str, limit: _Limit = 20, cursor: str | None = None) -> Response:
-        workflow = find_workflow(state, workflow_id)
-        limit = min(limit, state.settings.page_size_cap)
-        with state.lock:
-            start, rows, following = workflow.after(None if cursor is None else _or_400(cursor), limit)
-            answer: Any = {"items": [_packet(state, row) for row in rows], "next_cursor": following}
-        if state.settings.mangle_page is not None:
-            answer = state.settings.mangle_page(start // limit + 1, answer)
-        return response(json_answer(200, answer))
 
-    return router
+@router.get("/v3/workflows/{workflow_id}/document-packets/")
+async def list_packets(state: Current, workflow: Known, limit: _Limit = 20, cursor: str | None = None) -> Response:
+    limit = min(limit, state.settings.page_size_cap)
+    with state.lock:
+        start, rows, following = workflow.after(None if cursor is None else _or_400(cursor), limit)
+        answer: Any = {"items": [_packet(state, row) for row in rows], "next_cursor": following}
+    if state.settings.mangle_page is not None:
+        answer = state.settings.mangle_page(start // limit + 1, answer)
+    return response(json_answer(200, answer))
 
 
 def _or_400(cursor: str) -> tuple[int, int]:
@@ -93,30 +92,28 @@ def _packet(state: State, row: Row) -> dict[str, Any]:
     return {"id": row.id, "name": row.name, "status": status, **dates}
 
 
-def submissions(state: State) -> APIRouter:
-    """Return the routes that take documents and run them; each may be repeated with the same ``Idempotency-Key``."""
-    router = APIRouter(prefix="/v3")
+@router.post("/v3/workflows/{workflow_id}/upload/")
+async def upload(
+    state: Current, workflow: Known, files: _Files, on_conflict: _OnConflict = "error", key: _Key = None
+) -> Response:
+    documents = await accepted(files)
+    place, request = f"{workflow.id}/upload", (documents, on_conflict)
+    return _once(state, key, place, request, lambda: _stored(_store(state, workflow, *request)))
 
-    @router.post("/workflows/{workflow_id}/upload/")
-    async def upload(workflow_id: str, files: _Files, on_conflict: _OnConflict = "error", key: _Key = None) -> Response:
-        workflow, documents = find_workflow(state, workflow_id), await accepted(files)
-        place, request = f"{workflow.id}/upload", (documents, on_conflict)
-        return _once(state, key, place, request, lambda: _stored(_store(state, workflow, *request)))
 
-    @router.post("/workflows/{workflow_id}/upload/run/")
-    async def upload_and_run(
-        workflow_id: str, files: _Files, on_conflict: _OnConflict = "error", key: _Key = None
-    ) -> Response:
-        workflow, documents = find_workflow(state, workflow_id), await accepted(files)
-        place, request = f"{workflow.id}/upload/run", (documents, on_conflict)
-        return _once(state, key, place, request, lambda: _started(state, _store(state, workflow, *request)))
+@router.post("/v3/workflows/{workflow_id}/upload/run/")
+async def upload_and_run(
+    state: Current, workflow: Known, files: _Files, on_conflict: _OnConflict = "error", key: _Key = None
+) -> Response:
+    documents = await accepted(files)
+    place, request = f"{workflow.id}/upload/run", (documents, on_conflict)
+    return _once(state, key, place, request, lambda: _started(state, _store(state, workflow, *request)))
 
-    @router.post("/document-packets/{packet_id}/run/")
-    async def run(packet_id: str, key: _Key = None) -> Response:
-        row = _find(state, packet_id)
-        return _once(state, key, f"{row.id}/run", None, lambda: _started(state, row))
 
-    return router
+@router.post("/v3/document-packets/{packet_id}/run/")
+async def run(state: Current, packet_id: str, key: _Key = None) -> Response:
+    row = _find(state, packet_id)
+    return _once(state, key, f"{row.id}/run", None, lambda: _started(state, row))
 
 
 def _once(state: State, key: str | None, place: str, request: Any, answer: Callable[[], Answer]) -> Response:
@@ -152,64 +149,62 @@ def _started(state: State, row: Row) -> Answer:
     return json_answer(202, {**ids, "status": state.progress(row)[0]})
 
 
-def packets(state: State) -> APIRouter:
-    """Return the routes of one document packet, and of one run with its results."""
-    router = APIRouter()
+@router.get("/v3/document-packets/{packet_id}/")
+async def show_packet(state: Current, packet_id: str) -> Response:
+    row = _find(state, packet_id)
+    latest = state.latest_run(row)
+    files = [{"id": file.id, "name": file.name} for file in row.all_files]
+    more = {"workflow_id": row.workflow.id, "files": files, "latest_run_id": latest and latest.id}
+    return response(json_answer(200, _packet(state, row) | more))
 
-    @router.get("/v3/document-packets/{packet_id}/")
-    async def show_packet(packet_id: str) -> Response:
-        row = _find(state, packet_id)
-        latest = state.latest_run(row)
-        files = [{"id": file.id, "name": file.name} for file in row.all_files]
-        more = {"workflow_id": row.workflow.id, "files": files, "latest_run_id": latest and latest.id}
-        return response(json_answer(200, _packet(state, row) | more))
 
-    @router.delete("/v3/document-packets/{packet_id}/")
-    async def delete_packet(packet_id: str) -> Response:
-        return deleted(state, packet_id, "document_packet_id")
+@router.delete("/v3/document-packets/{packet_id}/")
+async def delete_packet(state: Current, packet_id: str) -> Response:
+    return deleted(state, packet_id, "document_packet_id")
 
-    @router.get("/v3/runs/{run_id}/")
-    async def show_run(
-        request: Request,
-        run_id: str,
-        parse_format: _Format = "markdown",
-        delivery: Literal["inline", "url"] = "inline",
-    ) -> Response:
-        run = _find_run(state, run_id)
-        status, updated = state.progress(run.row, run)
-        shown = {
-            "id": run.id,
-            "workflow_id": run.row.workflow.id,
-            "document_packet_id": run.row.id,
-            "status": status,
-            "created_at": iso(run.created),
-            "updated_at": iso(updated),
-            "results": None,
-            "results_url": None,
-        }
-        if status == "processed":
-            found = state.results(run.row, parse_format)
-            if delivery == "url" or len(json_answer(200, found).body) > state.settings.inline_limit:
-                host, port = request.scope["server"]
-                query = f"parse_format={parse_format}&signature={_signature(run)}"
-                shown["results_url"] = f"http://{host}:{port}{PRESIGNED}{run.id}/?{query}"
-            else:
-                shown["results"] = found
-        return response(json_answer(200, shown))
 
-    @router.get(PRESIGNED + "{run_id}/")
-    async def download(
-        request: Request, run_id: str, signature: str = "", parse_format: _Format = "markdown"
-    ) -> Response:
-        # As a storage does: the address is the whole permission, and a key beside it is an error.
-        if "authorization" in request.headers:
-            return Response("<Error><Code>InvalidArgument</Code></Error>", 400, media_type="application/xml")
-        run = state.runs.get(run_id)
-        if run is None or run.row.gone or signature != _signature(run):
-            return Response("<Error><Code>AccessDenied</Code></Error>", 403, media_type="application/xml")
-        return response(json_answer(200, state.results(run.row, parse_format)))
+@router.get("/v3/runs/{run_id}/")
+async def show_run(
+    state: Current,
+    request: Request,
+    run_id: str,
+    parse_format: _Format = "markdown",
+    delivery: Literal["inline", "url"] = "inline",
+) -> Response:
+    run = _find_run(state, run_id)
+    status, updated = state.progress(run.row, run)
+    shown = {
+        "id": run.id,
+        "workflow_id": run.row.workflow.id,
+        "document_packet_id": run.row.id,
+        "status": status,
+        "created_at": iso(run.created),
+        "updated_at": iso(updated),
+        "results": None,
+        "results_url": None,
+    }
+    if status == "processed":
+        found = state.results(run.row, parse_format)
+        if delivery == "url" or len(json_answer(200, found).body) > state.settings.inline_limit:
+            host, port = request.scope["server"]
+            query = f"parse_format={parse_format}&signature={_signature(run)}"
+            shown["results_url"] = f"http://{host}:{port}{PRESIGNED}{run.id}/?{query}"
+        else:
+            shown["results"] = found
+    return response(json_answer(200, shown))
 
-    return router
+
+@router.get(PRESIGNED + "{run_id}/")
+async def download(
+    state: Current, request: Request, run_id: str, signature: str = "", parse_format: _Format = "markdown"
+) -> Response:
+    # As a storage does: the address is the whole permission, and a key beside it is an error.
+    if "authorization" in request.headers:
+        return Response("<Error><Code>InvalidArgument</Code></Error>", 400, media_type="application/xml")
+    run = state.runs.get(run_id)
+    if run is None or run.row.gone or signature != _signature(run):
+        return Response("<Error><Code>AccessDenied</Code></Error>", 403, media_type="application/xml")
+    return response(json_answer(200, state.results(run.row, parse_format)))
 
 
 def _signature(run: Run) -> str:
