@@ -44,9 +44,13 @@ def _refuse(key: str, value: object, why: str) -> AnyformatValueError:
     return AnyformatValueError(f"{key}: {shown(value)} cannot be used: {why}")
 
 
-def _text(key: str, value: object, longest: int = 250) -> None:
+def _not_null(key: str, value: object) -> None:
     if is_null(value):
-        raise _refuse(key, value, "it is empty; write what it is, or remove the key if it is optional")
+        raise _refuse(key, value, "it is empty; write a value, or remove the key if it is not required")
+
+
+def _text(key: str, value: object, longest: int = 250) -> None:
+    _not_null(key, value)
     if not isinstance(value, str):
         raise _refuse(key, value, f"it is of type {type(value).__name__}; write it in quotes")
     if len(value) > longest or not " ".join(value.split()).isprintable():
@@ -84,6 +88,7 @@ def is_template(value: object) -> bool:
 
 
 def _parameter(name: str, key: str, value: object) -> None:
+    _not_null(key, value)
     if is_template(value):
         return
     try:

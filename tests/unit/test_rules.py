@@ -90,7 +90,7 @@ WHOLE_FILE = {
 ONE_RULE = {
     "months": (replaced("P90D", "P3M"), 6, "older_than: 'P3M' cannot be used"),
     "no older_than": (replaced("    older_than: P90D\n", ""), 4, "older_than: it is required"),
-    "a null": (replaced("P90D", ""), 6, "older_than: None was given"),
+    "a null": (replaced("P90D", ""), 6, "older_than: None cannot be used: it is empty"),
     "a number without a unit": (replaced("P90D", "90"), 6, "older_than: 90 cannot be used"),
     "no owner": (replaced("    owner: privacy@example.org\n", ""), 4, "owner: it is required"),
     "an empty basis": (
@@ -107,7 +107,7 @@ ONE_RULE = {
     ),
     "a day that never comes": (added('schedule: "0 0 31 4 *"'), 9, "schedule: '0 0 31 4 *' cannot be used: no month"),
     "retries": (added("retries: -1"), 9, "retries: -1 cannot be used"),
-    "a connection without name": (added("conn_id:"), 9, "conn_id: None was given"),
+    "a connection without name": (added("conn_id:"), 9, "conn_id: None cannot be used"),
     "an empty list": (added("statuses: []"), 9, "statuses: [] cannot be used: it is empty"),
     "a status that is not final": (added("statuses: [pending]"), 9, "statuses: ['pending'] cannot be used"),
     "an id that is none": (replaced("11111111-2222-4333-8444-555555555555", "a/b"), 5, "workflow_id: 'a/b' cannot"),
