@@ -23,7 +23,7 @@ from scripts.processes import NotStartedError, free_port, sigterm_unwinds
 
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".airflow" / "local"
-DAG_FILES = (*(ROOT / "example_dags").glob("*.py"), ROOT / "scripts" / "demo_dags" / "malformed_id.py")
+DAG_FILES = (*(ROOT / "example_dags").glob("*.*"), ROOT / "scripts" / "demo_dags" / "malformed_id.py")
 PORT = 8080
 # The example DAGs name the first one, the approval the last; the second is for whatever comes next.
 WORKFLOW = "11111111-2222-4333-8444-555555555555"
@@ -103,8 +103,10 @@ What to click first:
      Storage > XCom the summary
   3. Dags > example_anyformat_purge_approval > Trigger. Its question appears under Browse > Required Actions: read the
      plan, approve it, and 140 collections go
-  4. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
-  5. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
+  4. Dags > anyformat_retention_invoices, …_failed_scans, …_delivery_notes: three rules of one file,
+     example_dags/retention.yaml. Each says itself in words; the last one asks before it deletes
+  5. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
+  6. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
 
 Ctrl-C ends all of it.""")
     sys.stdout.flush()

@@ -50,7 +50,7 @@ def ledger() -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def local_airflow(sandbox: Sandbox, ledger: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAirflow]:
     """Give a running Airflow with the examples, the tests' own DAGs, a connection and the Variable they need."""
-    files = [*(ROOT / "example_dags").glob("*.py"), *(Path(__file__).parent / "dags").glob("*.py")]
+    files = [*(ROOT / "example_dags").glob("*.*"), *(Path(__file__).parent / "dags").glob("*.py")]
     files.append(ROOT / "scripts" / "demo_dags" / "malformed_id.py")
     with LocalAirflow(tmp_path_factory.mktemp("system") / "airflow", files, settings=HEARTBEATS) as airflow:
         airflow.connect(json.loads(sandbox.conn_json()))

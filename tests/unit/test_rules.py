@@ -276,3 +276,10 @@ def test_these_are_schedules(text: str) -> None:
 def test_these_are_not(text: str) -> None:
     with pytest.raises(AnyformatValueError):
         check_schedule(text)
+
+
+def test_the_example_has_three_rules_one_of_which_asks() -> None:
+    path = Path(__file__).parents[2] / "example_dags" / "retention.yaml"
+    found = check(path, NOW)
+    assert (found["problems"], found["warnings"], len(found["rules"])) == ([], [], 3)
+    assert sum("a person approves" in each["words"] for each in found["rules"]) == 1
