@@ -198,6 +198,11 @@ class Rows(Sequence[FileCollection]):
             return [FileCollection.from_json(row, self.workflow_id) for row in self._results[index]]
         return FileCollection.from_json(self._results[index], self.workflow_id)
 
+    @property
+    def sent(self) -> list[Any]:
+        """What the server sent, row by row."""
+        return self._results
+
     def have_only(self, statuses: frozenset[str]) -> bool:
         """Say whether every row's ``status`` is one of ``statuses``."""
         try:

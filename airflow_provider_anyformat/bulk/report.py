@@ -167,6 +167,7 @@ def make_summary(plan: PurgePlan, recorder: Recorder, ledger: Ledger | None, unh
         "failed": counts["failed"],
         "not_attempted": counts["not_attempted"] + unhandled,
         "kept": kept,
+        **({} if plan.forecast is None else {"forecast": plan.forecast}),
         "plan_path": plan_path,
         "plan_digest": plan_digest,
         "ledger": None if ledger is None else ledger.url,
@@ -219,6 +220,7 @@ def log_end(summary: dict[str, Any], plan: PurgePlan, *, plan_only: bool = False
     if summary["ledger"]:
         # A line of its own, because the log's page cuts off what is long.
         log.info("ledger:\n  %s", summary["ledger"])
+        log.info("summary_sha256: %s", summary["summary_sha256"])
     kept = sum(summary["kept"].values())
     if plan_only:
         end = f"plan only, nothing was deleted: would delete {len(plan.rows)}, keep {kept} of {plan.listed}"

@@ -15,6 +15,7 @@ from airflow_provider_anyformat.bulk.report import log_end, make_summary, plan_m
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.retention.archive import Archive
+from airflow_provider_anyformat.retention.chain import follow
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.plan import Origin, PurgePlan, due_both_times
 from airflow_provider_anyformat.retention.settling import settle
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.bulk.scan import Scan
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.policy import PlannedRow
+    from airflow_provider_anyformat.retention.signing import Signer
 
 # Seconds after which a purge that is still deleting lists and decides again.
 RECHECK_INTERVAL = 3600.0
@@ -41,6 +43,7 @@ class RunOptions:
     :param max_workers: number of threads.
     :param quota_reserve: share of each rate-limit window that is left to others.
     :param ledger: the folder below which the run is recorded; default: no ledger.
+    :param signer: signs the run's summary in the ledger; default: it is not signed.
     :param archive: the folder for results, kept before a collection is deleted; default: no archive.
     :param push: keeps a value under a key where other tasks find it: the summary, before a failing run raises; default:
         nothing is kept.
@@ -50,6 +53,7 @@ class RunOptions:
     max_workers: int
     quota_reserve: float
     ledger: Folder | None = None
+    signer: Signer | None = None
     archive: Folder | None = None
     push: Callable[[str, Any], object] = lambda *_: None
 
@@ -80,7 +84,9 @@ class DeletionRun:
         self._client = client
         self._root = options.ledger
         self._push = options.push
-        self._ledger = None if options.ledger is None else Ledger(options.ledger, plan.origin)
+        self._ledger = None
+        if options.ledger is not None:
+            self._ledger = Ledger(options.ledger, plan.origin, signer=options.signer)
         self._recorder = Recorder(self._ledger)
         self._pool = DeletePool(
             client,
@@ -97,17 +103,23 @@ class DeletionRun:
 
     def only_plan(self) -> dict[str, Any]:
         """Record and show the plan, delete nothing, and return the summary."""
-        if self._ledger is not None:
-            self._ledger.write_plan(self.plan)
+        self._write_plan()
         log.info("%s", plan_table(self.plan))
         for sentence in (*self.plan.tripped.values(), *self.plan.not_applicable):
             log.warning("%s", sentence)
         summary = make_summary(self.plan, self._recorder, self._ledger)
-        self._recorder.close(summary)
+        self._close(summary)
         self._push("summary", summary)
         self._push("plan_markdown", plan_markdown(self.plan))
         log_end(summary, self.plan, plan_only=True)
         return summary
+
+    def _write_plan(self) -> None:
+        if self._root is None or self._ledger is None:
+            return
+        for sentence in follow(self._root, self._ledger, self.plan.origin):
+            log.warning("%s", sentence)
+        self._ledger.write_plan(self.plan)
 
     def carry_out(self, scan: Scan | None = None) -> dict[str, Any]:
         """
@@ -116,8 +128,7 @@ class DeletionRun:
         :param scan: the complete reading that the plan was made of; default: only ids were given.
         :raises AnyformatError: a guard tripped, or something was not deleted.
         """
-        if self._ledger is not None:
-            self._ledger.write_plan(self.plan)
+        self._write_plan()
         if self.plan.tripped:
             self._end()
             raise AnyformatValueError("\n".join(self.plan.tripped.values()))
@@ -220,10 +231,17 @@ class DeletionRun:
 
     def _end(self) -> dict[str, Any]:
         summary = make_summary(self.plan, self._recorder, self._ledger)
-        self._recorder.close(summary)
+        self._close(summary)
         self._push("summary", summary)
         log_end(summary, self.plan)
         return summary
+
+    def _close(self, summary: dict[str, Any]) -> None:
+        try:
+            self._recorder.close(summary)
+        finally:
+            # What the file cannot say of itself.
+            summary["summary_sha256"] = None if self._ledger is None else self._ledger.summary_sha256
 
     def _end_badly(self, error: BaseException) -> None:
         """Close the ledger whatever happened; the exception that ended the run is the one that counts."""
@@ -232,7 +250,7 @@ class DeletionRun:
             self._pool.shutdown()
             unhandled = len(self.plan.rows) - self._recorder.handled
             summary = make_summary(self.plan, self._recorder, self._ledger, unhandled)
-            steps: list[Callable[[], object]] = [partial(self._recorder.close, summary)]
+            steps: list[Callable[[], object]] = [partial(self._close, summary)]
             if isinstance(error, AnyformatError):
                 steps.append(partial(self._push, "summary", summary))
             for step in steps:

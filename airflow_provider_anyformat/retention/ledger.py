@@ -10,14 +10,24 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.retention.plan import HELD_FILE, PLAN_FILE, ROWS_FILE, Origin, PurgePlan, canonical
+from airflow_provider_anyformat.retention.plan import (
+    HELD_FILE,
+    PLAN_FILE,
+    ROWS_FILE,
+    SUMMARY_FILE,
+    Origin,
+    PurgePlan,
+    canonical,
+    digest_of,
+)
+from airflow_provider_anyformat.retention.signing import SIGNATURE_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from airflow_provider_anyformat.retention.folder import Folder
+    from airflow_provider_anyformat.retention.signing import Signer
 
-SUMMARY_FILE = "summary.json"
 # Beside a summary it says that the run ended with requests under way; listing a folder is enough to see it.
 OPEN_FILE = "open.json"
 # A kill may lose the record of this many outcomes, or of this many seconds, whichever is less.
@@ -87,10 +97,18 @@ class Ledger:
 
     :param root: the folder that the user named.
     :param origin: which run this is.
+    :param signer: signs the summary; default: it is not signed.
     :param clock: seconds that only ever grow; default ``time.monotonic``.
     """
 
-    def __init__(self, root: Folder, origin: Origin, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Folder,
+        origin: Origin,
+        *,
+        signer: Signer | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self.name = f"{run_folder(origin)}/{secrets.token_hex(4)}"
         self._folder = root.folder(self.name)
         self._clock = clock
@@ -100,6 +118,11 @@ class Ledger:
         self._digests: dict[str, str] = {}
         # Files whose put did not return: a signal's exception, or an error, may come when all is written.
         self._in_doubt: dict[str, str] = {}
+        self._signer = signer
+        # What a signature was made of is what is written, also where the first attempt to write it failed.
+        self._summary: bytes | None = None
+        # The hashes of the earlier runs' summaries that this one names; none where they could not be looked for.
+        self.previous: list[str] | None = None
 
     @property
     def url(self) -> str:
@@ -121,6 +144,11 @@ class Ledger:
         if plan.cases:
             self.put(HELD_FILE, plan.held_bytes())
         self.put(PLAN_FILE, plan.json_bytes())
+
+    @property
+    def summary_sha256(self) -> str | None:
+        """SHA-256 of the bytes of ``summary.json``; ``None`` before :meth:`close`."""
+        return self._digests.get(SUMMARY_FILE)
 
     def record(self, outcome: Outcome) -> None:
         """Take an outcome. A later one for the same id replaces it while it is not written, else it outranks it."""
@@ -172,7 +200,21 @@ class Ledger:
         self.flush()
         for name in list(self._in_doubt):
             self._is_there(name)
-        self.put(SUMMARY_FILE, canonical(summary | {"sha256": self._digests}))
+        if self._summary is None:
+            self._summary = self._last_words(summary)
+        if self._signer is not None:
+            # Before the summary: a run with a summary is whole, and a killed one is not taken for tampered with.
+            self.put(SIGNATURE_FILE, self._signer.sign(self._summary))
+        self.put(SUMMARY_FILE, self._summary)
+
+    def _last_words(self, summary: dict[str, Any]) -> bytes:
+        content = summary | {"sha256": dict(self._digests)}
+        if self._signer is not None:
+            content["signed_by"] = self._signer.public_key.sha256
+        if self.previous is not None:
+            content["previous"] = self.previous
+            content["digest"] = digest_of(content)
+        return canonical(content)
 
     def leave_open(self) -> None:
         """

@@ -12,6 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_anyformat.retention.foresight import forecast
 from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy, Selection
 from airflow_provider_anyformat.retention.reasons import ANOMALIES
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 PLAN_FILE = "plan.json"
 ROWS_FILE = "plan.jsonl"
 HELD_FILE = "held.jsonl"
+SUMMARY_FILE = "summary.json"
 FORGETS_NEWEST = (
     "the plan was made with keep_last and with name globs. Globs are not stored, so which collections are the newest of"
     " those that match cannot be known again. Plan without the one or the other, or let one purge plan and delete"
@@ -108,6 +110,7 @@ class PurgePlan:
     :param origin: which run made it.
     :param cases: for each workflow that has any, its id and what is held for a case, by the hold's place in the policy.
     :param applied: the earlier plan whose rows these are; ``None`` for a run with a plan of its own.
+    :param forecast: how many more become due within so many days, by that number; ``None`` without a policy.
     """
 
     rows: Sequence[PlannedRow]
@@ -124,6 +127,7 @@ class PurgePlan:
     tripped: dict[str, str] = field(default_factory=dict)
     cases: tuple[tuple[str, Mapping[str, int]], ...] = ()
     applied: Applied | None = None
+    forecast: dict[str, int] | None = None
 
     @classmethod
     def of_selections(
@@ -155,6 +159,7 @@ class PurgePlan:
             origin=origin,
             unmatched_holds=unmatched_by_all(selections),
             cases=cases_of(selections),
+            forecast=forecast(selections),
         )
         return replace(plan, tripped=plan._tripped())
 
@@ -280,9 +285,9 @@ class PurgePlan:
         return content
 
 
-def digest_of(content: dict[str, Any], lines: Iterable[bytes]) -> str:
+def digest_of(content: dict[str, Any], lines: Iterable[bytes] = ()) -> str:
     """
-    Return the SHA-256, in hexadecimal, of a plan.
+    Return the SHA-256, in hexadecimal, of a plan, or without ``lines`` of a summary.
 
     It is taken over ``plan.json`` without its ``digest``, as canonical JSON and a line break, followed by the lines of
     ``plan.jsonl`` in the order of their bytes, each with its line break. With nothing but the two files that is

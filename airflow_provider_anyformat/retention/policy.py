@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import fnmatch
+import math
 import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from itertools import combinations, starmap
+from functools import cached_property
+from itertools import combinations, compress, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
@@ -20,24 +22,25 @@ from airflow_provider_anyformat.retention.reasons import (
     CODE_CONTRADICTORY,
     CODE_DUE,
     CODE_HELD,
-    CODE_HELD_OLD,
-    CODE_HELD_YOUNG,
     CODE_KEEP_LAST,
     CODE_MISSING,
     CODE_NAME,
     CODE_STATUS,
     CODE_STATUS_UNKNOWN,
     CODE_UNREADABLE,
-    CODE_YOUNG,
     DECISIONS,
     DUE,
+    FREE_FORMS,
     HELD_AS,
+    HELD_DATED_FORMS,
     HELD_FORMS,
     STATUS_FORMS,
     Decision,
     judge_ages,
+    marks,
     positions,
 )
+from airflow_provider_anyformat.retention.timeline import Timeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -156,22 +159,24 @@ class Selection:
     :param policy: what is due.
     :param now: the time of the decision, aware: the same for all workflows of a run.
     :param workflow_id: the workflow that the rows are of; default empty.
+    :param collect: whether the due rows themselves are wanted, and not their number alone; default ``True``.
     """
 
-    def __init__(self, policy: RetentionPolicy, now: datetime, workflow_id: str = "") -> None:
+    def __init__(self, policy: RetentionPolicy, now: datetime, workflow_id: str = "", *, collect: bool = True) -> None:
         self.workflow_id = workflow_id
         self.policy = policy
+        self._collect = collect
         self.reading = ListingPass(workflow_id)
         self.cutoff = policy.cutoff(now)
         self.due: list[PlannedRow] = []
         self.unmatched_holds = {entry.lower() for entry in policy.exclude_collection_ids}
-        self._codes = bytearray()
-        # Where in the sequence of rows the due ones stood, and every held one that keep_last has to rank.
+        self.codes = bytearray()
+        # Where in the sequence of rows the due ones stood; and the time of each row in seconds since 1970, or nan.
         self._due_at = array("Q")
-        self._held_old: dict[int, datetime] = {}
-        self._latest = now.astimezone(UTC) + CLOCK_SKEW
+        self.times = array("d")
+        self.latest = now.astimezone(UTC) + CLOCK_SKEW
         self._statuses = FINISHED_STATUSES.intersection(policy.statuses)
-        self._may_go = _name_rule(policy)
+        self._may_go = name_rule(policy)
         self._holds = frozenset(self.unmatched_holds)
         self._matcher = HoldMatcher(policy.holds, now, workflow_id)
         self.may_hold = bool(self._holds or self._matcher)
@@ -184,29 +189,37 @@ class Selection:
     @property
     def listed(self) -> int:
         """How many rows there were."""
-        return len(self._codes)
+        return len(self.codes)
 
     @property
     def kept(self) -> Counter[str]:
         """How many rows are kept for each reason; reasons without rows are left out."""
         counts: Counter[str] = Counter()
         for code, decision in enumerate(DECISIONS):
-            if code != CODE_DUE and (number := self._codes.count(code)):
+            if code != CODE_DUE and (number := self.codes.count(code)):
                 counts[decision.reason] += number
         return counts
 
+    def take(self, page: Page) -> Sequence[FileCollection]:
+        """Judge those of a page's rows whose ids were not seen before, and return them."""
+        rows = self.reading.add(page)
+        self.add(rows)
+        if self.may_hold and len(rows) < len(page.collections):
+            # A hold may name the second of two rows that disagree.
+            for row in page.collections:
+                self.holds(row)
+        return rows
+
     def add(self, rows: Sequence[FileCollection]) -> None:
         """Judge ``rows``, none of which has the id of an earlier one."""
-        start = len(self._codes)
+        start = len(self.codes)
         codes = self._judge(rows)
         if self.may_hold:
             for position, row in enumerate(rows):
                 if self.holds(row):
-                    codes[position] = code = HELD_AS.get(codes[position], CODE_HELD)
-                    if code == CODE_HELD_OLD:
-                        self._held_old[start + position] = self._moment(row)
-        self._codes += codes
-        due = list(positions(codes, CODE_DUE))
+                    codes[position] = HELD_AS.get(codes[position], CODE_HELD)
+        self.codes += codes
+        due = list(positions(codes, CODE_DUE)) if self._collect else []
         if not isinstance(rows, Rows):
             chosen = (rows[each] for each in due)
             self.due += [PlannedRow(r.id, r.workflow_id, r.status, r.created_at, r.updated_at) for r in chosen]
@@ -223,25 +236,31 @@ class Selection:
         """
         for position in contradicted:
             # A hold is a hold; but it is not known whether such a row is one of the newest.
-            is_held = position in held or self._codes[position] in HELD_FORMS
-            self._codes[position] = CODE_HELD if is_held else CODE_CONTRADICTORY
-            self._held_old.pop(position, None)
-        newest = self._oldest_of_the_newest()
-        if newest is not None:
-            for position, candidate in zip(self._due_at, self.due, strict=True):
-                if self._codes[position] == CODE_DUE and self._moment(candidate) >= newest:
-                    self._codes[position] = CODE_KEEP_LAST
-        if self._codes.count(CODE_DUE) < len(self.due):
+            is_held = position in held or self.codes[position] in HELD_FORMS
+            self.codes[position] = CODE_HELD if is_held else CODE_CONTRADICTORY
+        newest = self.timeline.newest_from(self.latest.timestamp())
+        if newest < math.inf:
+            for position in positions(self.codes, CODE_DUE):
+                if self.times[position] >= newest:
+                    self.codes[position] = CODE_KEEP_LAST
+        if self.codes.count(CODE_DUE) < len(self.due):
             pairs = zip(self._due_at, self.due, strict=True)
-            self.due = [candidate for position, candidate in pairs if self._codes[position] == CODE_DUE]
+            self.due = [candidate for position, candidate in pairs if self.codes[position] == CODE_DUE]
+
+    @cached_property
+    def timeline(self) -> Timeline:
+        """What time will make of the rows; ask for it after :func:`conclude`."""
+        free = compress(self.times, self.codes.translate(marks(FREE_FORMS)))
+        held = compress(self.times, self.codes.translate(marks(HELD_DATED_FORMS)))
+        return Timeline((time for time in free if time == time), held, self.policy.keep_last)
 
     def decisions(self) -> list[Decision]:
         """Return what became of each row, in the order of :meth:`add`."""
-        return [DECISIONS[code] for code in self._codes]
+        return [DECISIONS[code] for code in self.codes]
 
     def reason_at(self, position: int) -> str:
         """Return the reason of one row, counted from 0 in the order of :meth:`add`."""
-        return DECISIONS[self._codes[position]].reason
+        return DECISIONS[self.codes[position]].reason
 
     def holds(self, row: FileCollection) -> bool:
         """Say whether a legal hold names this row, and remember which one did."""
@@ -265,7 +284,8 @@ class Selection:
         # The columns of a page are at hand without an object for each row.
         columns = rows if isinstance(rows, Rows) else None
         moments = columns.moments(age_by) if columns else [getattr(row, age_by) for row in rows]
-        codes = judge_ages(moments, self.cutoff, self._latest)
+        self.times.extend([math.nan if moment is None else moment.timestamp() for moment in moments])
+        codes = judge_ages(moments, self.cutoff, self.latest)
         if columns is None or not columns.have_only(self._statuses):
             statuses = columns.statuses() if columns else [row.status for row in rows]
             for position, status in enumerate(statuses):
@@ -281,18 +301,6 @@ class Selection:
                 codes[position] = CODE_UNREADABLE
         return codes
 
-    def _oldest_of_the_newest(self) -> datetime | None:
-        """Return from which moment on ``keep_last`` keeps: all rows of that moment, where several share it."""
-        # Too young ones are newer than all that are old enough, and are kept anyway.
-        places = self.policy.keep_last - self._codes.count(CODE_YOUNG) - self._codes.count(CODE_HELD_YOUNG)
-        if places <= 0:
-            return None
-        pairs = zip(self._due_at, self.due, strict=True)
-        moments = [self._moment(candidate) for position, candidate in pairs if self._codes[position] == CODE_DUE]
-        moments.extend(self._held_old.values())
-        moments.sort(reverse=True)
-        return moments[min(places, len(moments)) - 1] if moments else None
-
 
 def select(pages: Iterable[Page], policy: RetentionPolicy, now: datetime, workflow_id: str = "") -> Selection:
     """
@@ -306,15 +314,9 @@ def select(pages: Iterable[Page], policy: RetentionPolicy, now: datetime, workfl
     :raises AnyformatListingError: the reading is not complete.
     """
     selection = Selection(policy, now, workflow_id)
-    reading = selection.reading
     for page in pages:
-        rows = reading.add(page)
-        selection.add(rows)
-        if selection.may_hold and len(rows) < len(page.collections):
-            # A hold may name the second of two rows that disagree.
-            for row in page.collections:
-                selection.holds(row)
-    reading.finish()
+        selection.take(page)
+    selection.reading.finish()
     return selection
 
 
@@ -377,7 +379,7 @@ def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetim
     return [decisions[row.workflow_id][row.id] for row in rows]
 
 
-def _name_rule(policy: RetentionPolicy) -> Callable[[str | None], bool] | None:
+def name_rule(policy: RetentionPolicy) -> Callable[[str | None], bool] | None:
     """Return what says whether a document of this name may go; ``None`` if the policy asks for no names."""
     if not policy.include_names and not policy.exclude_names:
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
@@ -51,6 +51,7 @@ DECISIONS = (
     KEEP_LAST,
     HELD,
     HELD,
+    HELD,
 )
 (
     CODE_DUE,
@@ -66,10 +67,14 @@ DECISIONS = (
     CODE_KEEP_LAST,
     CODE_HELD_YOUNG,
     CODE_HELD_OLD,
+    CODE_HELD_FUTURE,
 ) = range(len(DECISIONS))
-HELD_FORMS = frozenset({CODE_HELD, CODE_HELD_YOUNG, CODE_HELD_OLD})
+HELD_FORMS = frozenset({CODE_HELD, CODE_HELD_YOUNG, CODE_HELD_OLD, CODE_HELD_FUTURE})
 STATUS_FORMS = frozenset({CODE_STATUS, CODE_STATUS_UNKNOWN})
-HELD_AS = {CODE_YOUNG: CODE_HELD_YOUNG, CODE_DUE: CODE_HELD_OLD}
+HELD_AS = {CODE_YOUNG: CODE_HELD_YOUNG, CODE_DUE: CODE_HELD_OLD, CODE_FUTURE: CODE_HELD_FUTURE}
+# Of rows with these codes time alone decides what becomes of them; and of these, whether they are among the newest.
+FREE_FORMS = frozenset({CODE_DUE, CODE_YOUNG, CODE_FUTURE, CODE_KEEP_LAST, CODE_UNREADABLE})
+HELD_DATED_FORMS = frozenset({CODE_HELD_YOUNG, CODE_HELD_OLD, CODE_HELD_FUTURE})
 
 # Reasons that somebody should look into: where they keep rows, a retention may silently have stopped.
 ANOMALIES = frozenset(
@@ -98,3 +103,8 @@ def positions(codes: bytearray, code: int) -> Iterator[int]:
     while position >= 0:
         yield position
         position = codes.find(code, position + 1)
+
+
+def marks(forms: Collection[int]) -> bytes:
+    """Return the table by which ``translate`` makes 1 of each code that is one of ``forms``, and 0 of the others."""
+    return bytes(code in forms for code in range(256))

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, SUMMARY_FILE, Ledger, Outcome, task_folder
-from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, Origin, canonical
+from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, task_folder
+from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator

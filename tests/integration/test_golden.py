@@ -38,6 +38,7 @@ VARIABLE = [
     (r'"request_id":"[^"]+"', '"request_id":"<id>"'),
     (r"/([0-9a-f]{8})(?=[/\"\n])", "/<random>"),
     (r"settled-[0-9a-f]{16}", "settled-<hash>"),
+    (r"follows-[0-9a-f]{12}", "follows-<hash>"),
 ]
 
 

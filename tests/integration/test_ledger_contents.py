@@ -123,8 +123,10 @@ def test_every_field(sandbox: Any, tmp_path: Path) -> None:
 
     run.check_digests()
     assert run.summary is not None
-    assert run.summary.keys() == SUMMARY | {"sha256"}
-    assert ti.xcoms["summary"] == {name: run.summary[name] for name in SUMMARY}
+    assert run.summary.keys() == SUMMARY | {"forecast", "sha256", "previous", "digest"}
+    sha256 = hashlib.sha256(run.files["summary.json"]).hexdigest()
+    shown = {name: run.summary[name] for name in SUMMARY | {"forecast"}}
+    assert ti.xcoms["summary"] == shown | {"summary_sha256": sha256}
     assert run.summary["plan_digest"] == plan["digest"]
     assert (run.summary["requested"], run.summary["failed"]) == (5, 2)
     assert run.summary["ledger"] == str(tmp_path / run.name)

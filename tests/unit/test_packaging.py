@@ -68,9 +68,11 @@ def test_the_entry_points() -> None:
 # What Airflow 2.11.0 pinned on the day of its release: no bound may be above, for its constraints file holds these.
 PINNED_BY_2_11_0 = {
     "apache-airflow": "2.11.0",
+    "fsspec": "2025.3.2",
     "pydantic": "2.11.4",
     "pyyaml": "6.0.2",
     "requests": "2.32.3",
+    "rich": "13.9.4",
     "tenacity": "9.1.2",
 }
 
@@ -110,6 +112,9 @@ def test_pins_are_bare_versions_of_everything_direct(path: Path) -> None:
 def test_oldest_is_as_old_as_the_bounds_allow() -> None:
     versions = pinned(ROOT / "constraints" / "oldest.txt")
     for requirement in map(Requirement, [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["sandbox"]]):
+        if requirement.name == "fsspec":
+            # The tests' s3fs asks for an fsspec of its own release.
+            continue
         [bound] = requirement.specifier
         assert [int(part) for part in bound.version.split(".")] == [
             int(part) for part in versions[requirement.name].split(".")[: len(bound.version.split("."))]

@@ -1,0 +1,157 @@
+"""Certificates: what they say, to whom, and that they do not hide a changed ledger."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+
+from airflow_provider_anyformat.cli.main import main
+from airflow_provider_anyformat.retention.certificate import policy_words
+from airflow_provider_anyformat.retention.signing import Signer
+from tests.unit.ledgers import Book
+
+SCHEMA = json.loads((Path(__file__).parents[2] / "docs/certificate.schema.json").read_text())
+HOSTILE = "<script>alert(1)</script>|`x`"
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory) -> Book:
+    """Give a ledger in which one collection failed first and was deleted then, and a run that was killed."""
+    book = Book(tmp_path_factory.mktemp("ledger"), Signer(base64.b64encode(b"a" * 32).decode()))
+    book.run("id-1", "id-2", outcome="failed")
+    book.run("id-1", dag_id=HOSTILE)
+    book.killed("id-3", "id-4", known=["id-3"])
+    return book
+
+
+def certify(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
+    code = main(["certificate", *map(str, arguments)])
+    return code, *capfd.readouterr()
+
+
+def as_json(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, dict[str, Any]]:
+    code, out, err = certify(capfd, *arguments, "--json")
+    assert err == ""
+    content = json.loads(out)
+    jsonschema.validate(content, SCHEMA)
+    return code, content
+
+
+def test_a_deleted_collection(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
+    code, content = as_json(capfd, written.path, "--collection", "id-1")
+    assert (code, content["whole"], content["certificate"]) == (0, True, "collection")
+    collection = content["collection"]
+    assert (collection["outcome"], collection["http_status"], collection["request_id"]) == ("deleted", 204, "req-1")
+    assert collection["server_date"] == "Tue, 02 Jun 2026 02:00:01 GMT"
+    assert [each["outcome"] for each in collection["other_records"]] == ["failed"]
+    assert content["run"]["dag"] == HOSTILE
+    assert content["hashes"]["summary_sha256"] in written.heads
+    assert content["signature"]["file"] in content["hashes"]["files"]
+    assert "self-attested" not in " ".join(content["does_not_prove"])
+
+
+def test_a_collection_of_which_little_is_known(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
+    # A killed run speaks against what it did itself, and against nothing else.
+    code, content = as_json(capfd, written.path, "--collection", "id-3")
+    assert (code, content["whole"], content["run"]["closed"], content["counts"]) == (1, False, False, None)
+    assert [each["problem"] for each in content["problems"]] == ["unclosed"]
+    assert "self-attested" in " ".join(content["does_not_prove"])
+    code, content = as_json(capfd, written.path, "--collection", "id-2")
+    assert (code, content["collection"]["outcome"]) == (0, "failed")
+
+
+def test_a_collection_on_hold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    book = Book(tmp_path / "ledger")
+    ledger = book.begin(["id-1"])
+    ledger.put("held.jsonl", b'{"case":"2026-17","collection_id":"id-2","workflow_id":"w-1"}\n')
+    book.end(ledger, {"id-1": "deleted"})
+    code, content = as_json(capfd, book.path, "--collection", "id-2")
+    assert (code, content["collection"]["outcome"], content["collection"]["case"]) == (0, "held", "2026-17")
+    assert "2026-17" in " ".join(content["proves"])
+
+
+def test_a_run(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
+    (run,) = (path.relative_to(written.path) for path in written.path.glob("nightly/purge/-1/run-1/1/*"))
+    for name in (run, f"{run}/", written.path / run):
+        code, content = as_json(capfd, written.path, "--run", name)
+        assert (code, content["certificate"], content["collection"]) == (0, "run", None)
+        assert content["counts"]["failed"] == 2
+        assert set(content["hashes"]["files"]) == {path.name for path in (written.path / run).iterdir()}
+
+
+def test_what_there_is_no_certificate_for(written: Book, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "certificate.html"
+    code, out, err = certify(capfd, written.path, "--collection", "id-9", "--output", output)
+    assert (code, out, output.exists()) == (1, "", False)
+    assert "id-9" in err
+    code, out, err = certify(capfd, written.path, "--run", "nightly/none", "--output", output)
+    assert (code, out, output.exists()) == (2, "", False)
+    assert "nightly/none" in err
+
+
+def test_a_changed_ledger_is_certified_as_such(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    book = Book(tmp_path / "ledger")
+    book.run("id-1")
+    book.run("id-2")
+    (changed,) = book.path.glob("*/*/*/run-1/1/*/outcomes-00001.jsonl")
+    changed.write_bytes(changed.read_bytes().replace(b"req-1", b"req-2"))
+    for form, said in (("html", "THE LEDGER WAS CHANGED"), ("md", "**THE LEDGER WAS CHANGED")):
+        code, _, _ = certify(capfd, book.path, "--collection", "id-2", "--format", form, "--output", tmp_path / form)
+        assert code == 1
+        assert said in (tmp_path / form).read_text()
+
+
+class Page(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def test_the_page_needs_nothing_and_trusts_nobody(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = certify(capfd, written.path, "--collection", "id-1")
+    page = Page()
+    page.feed(out)
+    names = [name for name, _ in page.tags]
+    assert (code, names.count("h1")) == (0, 1)
+    assert not {"script", "link", "img", "iframe"} & set(names)
+    assert not [attributes for _, attributes in page.tags if {"src", "href", "onclick", "style"} & set(attributes)]
+    assert not re.search(r"url\(|@import|https?://(?!api\.example)", out)
+    assert HOSTILE in page.text
+    assert dict(page.tags)["html"] == {"lang": "en"}
+    _, markdown, _ = certify(capfd, written.path, "--collection", "id-1", "--format", "md")
+    assert "<script>" not in re.sub(r"\\.", "", markdown)
+    assert all(line.startswith("|") is line.endswith("|") for line in markdown.splitlines())
+
+
+def test_a_policy_in_words() -> None:
+    policy = {
+        "older_than": "P90D",
+        "reference_time": "2026-06-30T12:00:00Z",
+        "age_by": "updated_at",
+        "statuses": ["processed", "error"],
+        "exclude_collection_ids": ["a"],
+        "include_names": 0,
+        "exclude_names": 2,
+        "keep_last": 3,
+    }
+    assert policy_words(policy) == (
+        "processed or error collections older than 90 days by updated_at on 2026-06-30T12:00:00Z, but not those whose"
+        " names match one of 2 patterns, except the newest 3 of each workflow, except 1 id on hold"
+    )
+    assert policy_words(policy | {"older_than": "PT129600S", "statuses": ["processed"]}).startswith(
+        "processed collections older than 36 hours"
+    )
