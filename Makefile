@@ -18,7 +18,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-sdk test-system test-workers pictures lint format docs benchmarks ci release-check pins clean env tools
+.PHONY: help demo airflow test test-sdk test-system test-workers test-lineage pictures lint format docs benchmarks ci release-check pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -63,6 +63,10 @@ lint: tools ## ruff, formatting, mypy --strict, import-linter
 format: tools ## put the code into shape
 	@$(TOOLS)/bin/ruff check --fix .
 	@$(TOOLS)/bin/ruff format .
+
+test-lineage: ## OpenLineage's events of a green and a red purge, with its provider in an environment of its own
+	@$(MAKE_ENV) .venv-lineage --pins constraints/airflow-3.3.2.txt --extra dev,lineage
+	@.venv-lineage/bin/python -m pytest $(RERUNS) tests/lineage
 
 docs: ## the pages of docs/ as a site, in build/docs; a warning is an error
 	@$(MAKE_ENV) .venv-docs --pins constraints/airflow-3.3.2.txt --extra docs

@@ -53,7 +53,12 @@ def main() -> None:
     extras = project["optional-dependencies"]
     direct = [*project["dependencies"], *extras["sandbox"]]
     everything = [*direct, *(name for name in extras["dev"] if not name.startswith(project["name"]))]
-    more = [name for extra in ("docs", "workers") for name in extras[extra] if not name.startswith(project["name"])]
+    more = [
+        name
+        for extra in ("docs", "lineage", "workers")
+        for name in extras[extra]
+        if not name.startswith(project["name"])
+    ]
 
     files = {
         f"airflow-{airflow}.txt": for_all(

@@ -187,6 +187,12 @@ class _AnyformatOperator(BaseOperator):
         self.template_fields = (*type(self).template_fields, "summary")
         self.overwrite_rtif_after_execution = True
 
+    def get_openlineage_facets_on_complete(self, task_instance: Any) -> Any:  # noqa: ARG002 - OpenLineage's signature
+        """Say what the run read and left, for OpenLineage, which asks for it after a failure, too."""
+        from airflow_provider_anyformat.lineage import lineage_of
+
+        return lineage_of(self)
+
     def on_kill(self) -> None:
         """Send nothing more, end every wait now, and what is in flight within two seconds."""
         # In Airflow 3 execute() goes on after this; it is a signal handler, so it sets values and no more.

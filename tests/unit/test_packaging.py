@@ -104,7 +104,7 @@ def test_pins_are_bare_versions_of_everything_direct(path: Path) -> None:
     direct = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["sandbox"]]
     direct += [text for text in PROJECT["optional-dependencies"]["dev"] if not text.startswith(PROJECT["name"])]
     if path.stem == "airflow-3.3.2":
-        direct += PROJECT["optional-dependencies"]["workers"]
+        direct += [*PROJECT["optional-dependencies"]["lineage"], *PROJECT["optional-dependencies"]["workers"]]
     for requirement in map(Requirement, direct):
         assert requirement.specifier.contains(pinned(path)[requirement.name]), str(requirement)
 
