@@ -26,6 +26,8 @@ VERBS = {
     "history": ("airflow_provider_anyformat.cli.history", "list the runs of a ledger"),
     "verify": ("airflow_provider_anyformat.cli.verify", "check that a ledger is as it was written"),
     "certificate": ("airflow_provider_anyformat.cli.certificate", "certify what became of a collection, or in a run"),
+    "check": ("airflow_provider_anyformat.cli.check", "check a file of rules and the holds it names"),
+    "schema": ("airflow_provider_anyformat.cli.schema", "print the JSON Schema of a file of rules"),
 }
 
 

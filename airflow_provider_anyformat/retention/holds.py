@@ -111,7 +111,7 @@ class HoldMatcher:
             ids = [collection_id] if file_id is None else [collection_id, file_id]
             found += [self._by_id[each] for each in map(canonical_id, ids) if each in self._by_id]
         if self._names:
-            if name is None:
+            if name is None or not name.strip():
                 found.append(self._names[0][0])
             elif self._any_name(name):
                 found.append(next(number for number, matches in self._names if matches(name)))

@@ -9,6 +9,9 @@ import yaml
 
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
+# Deeper than any key goes; past some 10,000 the quick loader ends the process.
+_DEEPEST = 20
+
 
 class SourceError(AnyformatValueError):
     """
@@ -58,6 +61,16 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
 _Loader.add_constructor("tag:yaml.org,2002:map", _Loader.block)
 
 
+def _check_depth(data: bytes) -> None:
+    depth = 0
+    for event in yaml.parse(data, _Loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > _DEEPEST:
+            raise yaml.MarkedYAMLError(
+                problem=f"it is nested deeper than {_DEEPEST} levels", problem_mark=event.start_mark
+            )
+
+
 def load(file: Path) -> Block:
     """
     Read a file whose top level is a mapping.
@@ -65,11 +78,9 @@ def load(file: Path) -> Block:
     :raises SourceError: it is missing, empty, not YAML, not a mapping, or a key stands twice.
     """
     try:
-        loader = _Loader(file.read_bytes())
-        try:
-            content = loader.get_single_data()
-        finally:
-            loader.dispose()
+        data = file.read_bytes()
+        _check_depth(data)
+        content = yaml.load(data, _Loader)  # noqa: S506 - it is a safe loader
     except OSError as error:
         raise SourceError(file, None, f"it cannot be read: {error.strerror or error}") from None
     except yaml.MarkedYAMLError as error:

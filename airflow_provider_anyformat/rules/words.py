@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
@@ -11,6 +12,9 @@ from airflow_provider_anyformat.parameters import read_parameters
 from airflow_provider_anyformat.retention.words import duration_words, several
 from airflow_provider_anyformat.rules.models import PURGE_PARAMETERS, is_template
 from airflow_provider_anyformat.rules.reading import Rule
+
+# What Markdown would not show as it is.
+_MARKUP = re.compile(r"[\\`*_\[\]<>|#]")
 
 
 def words(rule: Rule) -> str:
@@ -67,7 +71,8 @@ def _duration(length: Any) -> str:
 def markdown(rule: Rule) -> str:
     """Return a rule as Markdown: in words, then its keys as the file has them."""
     rows = "".join(f"| `{key}` | `{_cell(value)}` |\n" for key, value in rule.values.items())
-    return f"{words(rule)}\n\n| key | value |\n|---|---|\n{rows}"
+    said = _MARKUP.sub(lambda mark: f"\\{mark[0]}", words(rule))
+    return f"{said}\n\n| key | value |\n|---|---|\n{rows}"
 
 
 def _cell(value: Any) -> str:

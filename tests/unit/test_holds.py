@@ -32,6 +32,7 @@ SELECTORS = {
         True,
     ),
     "no name": (Hold(case="A", names=("contract-*",)), ("c-1", None, None), True),
+    "a blank name": (Hold(case="A", names=("contract-*",)), ("c-1", None, " "), True),
     "no name, and no names": (Hold(case="A", collection_ids=("c-2",)), ("c-1", None, None), False),
     "any of several": (Hold(case="A", collection_ids=("c-2",), names=("b*",)), ("c-1", None, "b.pdf"), True),
 }

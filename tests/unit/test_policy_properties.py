@@ -88,7 +88,7 @@ class Oracle:
                 ids |= {each.casefold() for each in hold.collection_ids}
                 if row.workflow_id.casefold() in {each.casefold() for each in hold.workflow_ids}:
                     return True
-                if hold.names and (row.name is None or any(map(partial(self.like, row.name), hold.names))):
+                if hold.names and (not row.name or any(map(partial(self.like, row.name), hold.names))):
                     return True
         return row.id.casefold() in ids or (row.file_id or "").casefold() in ids
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+import json
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import jsonschema
@@ -11,6 +12,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from airflow_provider_anyformat.cli.main import main
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.rules.check import check
 from airflow_provider_anyformat.rules.models import json_schema
@@ -35,6 +37,7 @@ holds:
 
 
 def written(folder: Path, rules: str, holds: str = HOLDS) -> Path:
+    folder.mkdir(exist_ok=True)
     (folder / "holds.yaml").write_text(holds)
     path = folder / "retention.yaml"
     path.write_text(rules)
@@ -58,6 +61,7 @@ WHOLE_FILE = {
     "not YAML": ("version: [1\n", None, 2, "not valid YAML: "),
     "a tag that makes objects": ("version: !!python/object/apply:os.getcwd []\n", None, 1, "not valid YAML: "),
     "two documents": (f"{GOOD}---\nversion: 1\n", None, 9, "not valid YAML: "),
+    "nested without end": ("version: " + "[" * 100_000, None, 1, "not valid YAML: it is nested deeper"),
     "not UTF-8": (b"version: \xff\n".decode("latin-1"), None, None, ""),
     "a list": ("- version: 1\n", None, 1, "it holds list"),
     "a key twice": (
@@ -283,3 +287,27 @@ def test_the_example_has_three_rules_one_of_which_asks() -> None:
     found = check(path, NOW)
     assert (found["problems"], found["warnings"], len(found["rules"])) == ([], [], 3)
     assert sum("a person approves" in each["words"] for each in found["rules"]) == 1
+
+
+def test_the_command_tells_the_same_in_the_same_codes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ending = HOLDS.replace("2027-05-01", f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%d}")
+    cases = {
+        0: written(tmp_path, GOOD),
+        1: written(tmp_path / "bad", replaced("P90D", "P3M")),
+        2: tmp_path / "missing.yaml",
+    }
+    for code, path in cases.items():
+        assert main(["check", str(path), "--json"]) == code
+        out, err = capfd.readouterr()
+        if code == 2:
+            assert (out, len(err.splitlines())) == ("", 1)
+        else:
+            assert err == ""
+            assert json.loads(out) == check(path, datetime.now(UTC))
+    # A warning alone is no finding; for people it is a line.
+    assert main(["check", str(written(tmp_path, added("holds: holds.yaml"), ending))]) == 0
+    assert "warning: holds.yaml: hold 2026-17 ends on" in capfd.readouterr().out
+    assert main(["check", str(cases[1])]) == 1
+    assert "older_than: 'P3M' cannot be used" in capfd.readouterr().out
+    assert main(["schema"]) == 0
+    assert json.loads(capfd.readouterr().out) == json_schema()
