@@ -91,7 +91,17 @@ def get_provider_info() -> dict[str, Any]:
                 "tags": ["service"],
             }
         ],
-        "operators": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.operators.files"]}],
+        "operators": [
+            {
+                "integration-name": name,
+                "python-modules": [
+                    "airflow_provider_anyformat.operators.files",
+                    "airflow_provider_anyformat.operators.workflows",
+                ],
+            }
+        ],
+        "sensors": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.sensors.files"]}],
+        "triggers": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.triggers.files"]}],
         "hooks": [{"integration-name": name, "python-modules": ["airflow_provider_anyformat.hooks.anyformat"]}],
         "config": {name: {"description": "Rules of the organisation for every purge.", "options": CONFIG}},
         # Airflow 2.11 shows a task's link only if its class stands here.

@@ -11,6 +11,7 @@ from pathlib import PurePath
 from typing import Any, Final, NamedTuple
 
 from airflow_provider_anyformat.api.models import NULL_WORDS, check_id, shown
+from airflow_provider_anyformat.api.runs import is_document_name
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 
@@ -30,6 +31,7 @@ _CENTURY = timedelta(days=36_500)
 _WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
 _DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
 _DURATION = re.compile(r"P(?=.)(?:([0-9]{1,6})W)?(?:([0-9]{1,6})D)?(?:T([0-9]{1,6})H)?")
+_SPAN = re.compile(r"PT(?=.)(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})S)?")
 _URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+.*")
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
@@ -283,6 +285,31 @@ def _file(value: object) -> str:
     return path
 
 
+def _source(value: object) -> str:
+    if str(value).strip().startswith(("http://", "https://")):
+        raise _RejectedError("documents are not fetched from web pages; store it first")
+    return _path(value)
+
+
+def _sources(value: object) -> str | tuple[str, ...]:
+    is_one = isinstance(value, str | PurePath) and not str(value).strip().startswith(("[", "("))
+    return _source(value) if is_one else tuple(map(_source, _list(value)))
+
+
+def _span(value: object) -> timedelta:
+    found = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is not None:
+        hours, minutes, seconds = (int(part or 0) for part in found.groups())
+        value = timedelta(hours=hours, minutes=minutes, seconds=seconds)
+    return _duration(value)
+
+
+def _name(value: object) -> str:
+    if not is_document_name(value):
+        raise _RejectedError("it is not a file name")
+    return value
+
+
 class Parameter(NamedTuple):
     """
     One parameter; its default stands in the signature of whatever takes it.
@@ -302,12 +329,16 @@ _DURATIONS = 'a timedelta, or an ISO 8601 duration of weeks, days and hours: "P3
 _COUNTS = 'a whole number of at least 1, or "unlimited"'
 _BOOLEAN = "True or False"
 
+_PATHS = ("archive_path", "ledger_path", "plan_path", "results_path")
+_BOOLEANS = ("ignore_if_missing", "plan_only", "wait_for_completion", "deferrable", "cancel_on_kill")
+
 PARAMETERS: Final[Mapping[str, Parameter]] = {
+    **dict.fromkeys(_PATHS, Parameter(_path, _FOLDER)),
+    **dict.fromkeys(_BOOLEANS, Parameter(_boolean, _BOOLEAN)),
     "anyformat_conn_id": Parameter(_text, "the id of an Airflow connection of type anyformat"),
     "collection_id": Parameter(_one_id, "one id, as text"),
     "collection_ids": Parameter(_many_ids, _ID_LIST),
     "workflow_id": Parameter(_workflows, f"one id, or {_ID_LIST}"),
-    "ignore_if_missing": Parameter(_boolean, _BOOLEAN),
     "older_than": Parameter(_duration, _DURATIONS),
     "age_by": Parameter(_word("created_at", "updated_at"), '"created_at" or "updated_at"'),
     "reference_time": Parameter(_moment, "an aware datetime, or its ISO 8601 text, that is not in the future"),
@@ -319,18 +350,23 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "max_deletions": Parameter(_count, _COUNTS),
     "max_deletions_percent": Parameter(_decimal(0, 100), "a number from 0 to 100"),
     "limit": Parameter(_count, _COUNTS),
-    "batch_size": Parameter(_whole(1, 100_000), "a whole number from 1 to 100000"),
-    "plan_only": Parameter(_boolean, _BOOLEAN),
-    "plan_path": Parameter(_path, _FOLDER),
+    **dict.fromkeys(("batch_size", "max_documents"), Parameter(_whole(1, 100_000), "a whole number from 1 to 100000")),
     "plan_digest": Parameter(_digest, "64 hexadecimal digits"),
     "plan_ttl": Parameter(_duration, _DURATIONS),
     "approved_by": Parameter(_person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody"),
     "basis": Parameter(_basis, "a text of at most 1000 characters: the law or the contract"),
     "holds": Parameter(_file, "the absolute path of a file of legal holds: /dags/holds.yaml"),
-    "archive_path": Parameter(_path, _FOLDER),
-    "ledger_path": Parameter(_path, _FOLDER),
     "max_workers": Parameter(_whole(1, 64), "a whole number from 1 to 64"),
     "quota_reserve": Parameter(_decimal(0, 0.9), "a number from 0 to 0.9"),
+    "document": Parameter(_source, "an absolute local path, or the URL of a file in an object store"),
+    "document_name": Parameter(_name, "a file name of 1 to 255 bytes without a slash or a line break"),
+    "documents": Parameter(_sources, 'a list of paths of files: ["/in/a.pdf", "s3://in/b.pdf"], or one folder'),
+    "pattern": Parameter(_text, 'a glob on file names: "*.pdf"'),
+    "max_in_flight": Parameter(_whole(1, 1000), "a whole number from 1 to 1000"),
+    "poll_interval": Parameter(_decimal(0.5, 86_400), "seconds, from 0.5 to 86400"),
+    "timeout": Parameter(_span, 'a timedelta, or an ISO 8601 duration: "PT2H", "PT90S", "P1D"'),
+    "on_lost_reply": Parameter(_word("fail", "resubmit"), '"fail" or "resubmit"'),
+    "on_partial_failure": Parameter(_word("fail", "continue"), '"fail" or "continue"'),
 }
 # Airflow has nobody on record where an approval has a default answer that counts when the time is over.
 MAY_BE_NULL = frozenset({"approved_by"})

@@ -113,17 +113,12 @@ class Caller:
             0.1.
         :return: this client.
         """
-        self._limiter = RateLimiter(quota_reserve, self.max_backoff)
+        return self.limited_by(RateLimiter(quota_reserve, self.max_backoff))
+
+    def limited_by(self, limiter: RateLimiter) -> Self:
+        """Share a rate limiter with others; return this client."""
+        self._limiter = limiter
         return self
-
-    @property
-    def gate(self) -> RateLimiter | None:
-        # TODO: goes when the operators call paced().
-        return self._limiter
-
-    @gate.setter
-    def gate(self, gate: RateLimiter) -> None:
-        self._limiter = gate
 
     def stop(self, grace: float = 2.0) -> None:
         """

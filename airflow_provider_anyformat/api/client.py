@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyformat.api import v2, v3
+from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL
 from airflow_provider_anyformat.api.caller import Caller
 from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.listing import ListingPass
@@ -74,13 +75,29 @@ class AnyformatClient(Caller):
     :raises AnyformatValueError: one of them cannot be used; nothing was sent.
     """
 
-    def __init__(self, *args: Any, api_version: str = "v2", **settings: Any) -> None:
-        super().__init__(*args, **settings)
+    def __init__(
+        self, api_key: str, base_url: str = DEFAULT_BASE_URL, *, api_version: str = "v2", **settings: Any
+    ) -> None:
+        super().__init__(api_key, base_url, **settings)
         if api_version not in VERSIONS:
             raise AnyformatValueError(
                 f'api_version: {shown(api_version)} is not a version of the API; give "v2" or "v3", or leave it out'
             )
         self._version = VERSIONS[api_version]
+        self._settings = {"api_version": api_version, **settings}
+
+    def again(self, **changes: Any) -> AnyformatClient:
+        """
+        Return another client like this one, neither stopped nor paced.
+
+        :param changes: settings that are others.
+        """
+        return AnyformatClient(self.secret, self.base_url, **self._settings | changes)
+
+    @property
+    def submits_once(self) -> bool:
+        """Whether the server recognises a repeated submit by its key."""
+        return self._version.SUBMITS_ONCE
 
     def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
         """
@@ -215,13 +232,15 @@ class AnyformatClient(Caller):
         call = Call(f"results of collection {check_id(collection_id)}")
         return self._version.results(self, call, workflow_id, collection_id)
 
-    def check_key(self) -> None:
+    def check_key(self, *, permit: float | None = None) -> None:
         """
         Ask for one workflow: the cheapest call that needs a valid key.
 
+        :param permit: see :meth:`look`; with it, a single request is sent.
+
         :raises AnyformatError: the server cannot be reached, or does not accept the key.
         """
-        call = Call("connection test")
+        call = Call("connection test", tries=None if permit is None else 1, permit=permit)
         # A captive portal, or another service at this address, answers 200 as well.
         if not self._version.check_key(self, call):
             raise AnyformatClientError(

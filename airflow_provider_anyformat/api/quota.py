@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 _NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 # Seconds between two looks at a gate that the next answer may open, and at one that only time opens.
 _LOOK, _NAP = 0.01, 0.1
+# After this many answers in a row without the headers, it is worth a request to see them.
+_BLIND = 20
 # Seconds for which a request into the unknown holds up the next one.
 _PROBE = 1.0
 # How many others of our size draw on the key, for a start. Too high a guess only slows the last requests of a window.
@@ -90,13 +92,16 @@ class RateLimiter:
     :param reserve: share of each window that is left to the key's other users, 0 to 0.9. Default 0.1.
     :param longest_wait: seconds, the longest wait after a 429. Default 120. Windows of up to ``LONGEST_WINDOW`` seconds
         are paced whatever it is.
+    :param longest_shut: seconds for which a 429 stops everyone at most, whatever it says. Default: no bound.
     """
 
-    def __init__(self, reserve: float = 0.1, longest_wait: float = 120.0) -> None:
+    def __init__(self, reserve: float = 0.1, longest_wait: float = 120.0, *, longest_shut: float = math.inf) -> None:
         self._reserve = reserve
         self._longest_wait = longest_wait
+        self._longest_shut = longest_shut
         self._lock = threading.Lock()
-        self._in_flight = 0
+        #: Requests that were let go and have no answer yet.
+        self.in_flight = 0
         # This window; until an answer of it is known, `lowest` is what it is expected to have.
         self._known = False
         self._lowest = self._highest = 1.0
@@ -121,14 +126,37 @@ class RateLimiter:
         :return: the moment at which the request may go, for :meth:`release`.
         :raises AnyformatRateLimitError: a 429 told to wait, and what is left of it is longer than ``longest_wait``.
         """
-        while True:
-            with self._lock:
-                now = time.monotonic()
-                wait = self._wait(now)
-                if wait <= 0:
-                    self._in_flight += 1
-                    return now
+        permit, wait = self.try_acquire()
+        while permit is None:
             sleep(wait)
+            permit, wait = self.try_acquire()
+        return permit
+
+    def try_acquire(self) -> tuple[float | None, float]:
+        """
+        Take leave to send a request if there is room for it now; never wait.
+
+        :return: what :meth:`release` wants to have, or ``None`` and the seconds until it is worth another try.
+        :raises AnyformatRateLimitError: see :meth:`acquire`.
+        """
+        with self._lock:
+            now = time.monotonic()
+            wait = self._wait(now)
+            if wait > 0:
+                return None, wait
+            self.in_flight += 1
+            return now, 0.0
+
+    def is_blind(self) -> bool:
+        """Say whether an answer with the headers would help: this window shows none, or many came without since."""
+        with self._lock:
+            now = time.monotonic()
+            known = (self._known and now < self._end) or math.isinf(self._lowest)
+            guessed = self._unseen + self._missed
+            blind = (
+                not known or self._unseen >= _BLIND or (self._unseen > 1 and 2 * guessed > self._lowest - self._enough)
+            )
+            return blind and now >= self._shut_until
 
     def release(self, sent: float, reply: Reply | None) -> None:
         """
@@ -139,7 +167,7 @@ class RateLimiter:
         """
         with self._lock:
             now = time.monotonic()
-            self._in_flight -= 1
+            self.in_flight -= 1
             self._answered += 1
             quota = None if reply is None else read_quota(reply.headers)
             # What was under way when a 429 came knows less than the 429.
@@ -172,12 +200,15 @@ class RateLimiter:
             return min(shut + self._jitter, _NAP)
         if now >= self._end:
             self._turn(now)
-        room = self._lowest - self._unseen - self._missed
-        if room - (1 + 2 * self._seen_others()) * self._in_flight >= self._enough:
+        room = self._room()
+        if room - (1 + 2 * self._seen_others()) * self.in_flight >= self._enough:
             return self._go(now)
         if not self._known and now >= self._next_probe:
             return self._go(now)
         return _LOOK if room >= self._enough or not self._known else min(self._end - now, _NAP)
+
+    def _room(self) -> float:
+        return self._lowest - self._unseen - self._missed
 
     def _go(self, now: float) -> float:
         self._next_probe = now + _PROBE
@@ -185,7 +216,7 @@ class RateLimiter:
 
     def _seen_others(self) -> float:
         seen = self._answered - self._unseen
-        lost = self._highest - self._lowest + 1 - seen - self._in_flight
+        lost = self._highest - self._lowest + 1 - seen - self.in_flight
         return max(self._others, lost / max(1, seen)) if self._known else self._others
 
     def _turn(self, now: float) -> None:
@@ -230,10 +261,6 @@ class RateLimiter:
         if retry_after is None:
             retry_after = min(self._end - now, self._longest_wait) if math.isfinite(self._end) else 1.0
         # A Retry-After of 0, too, is that of a server that rounds down.
-        self._shut_until = max(self._shut_until, now + max(1.0, retry_after))
+        self._shut_until = max(self._shut_until, now + min(max(1.0, retry_after), self._longest_shut))
         self._end = self._shut_until + self._jitter
         self._refused = True
-
-
-# TODO: goes when the operators call client.paced().
-QuotaGate = RateLimiter

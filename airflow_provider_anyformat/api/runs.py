@@ -5,6 +5,7 @@ from __future__ import annotations
 import mimetypes
 import secrets
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
@@ -29,22 +30,19 @@ class Document:
     content: bytes = field(repr=False)
 
     def __post_init__(self) -> None:
-        check_document_name(self.name)
+        if not is_document_name(self.name):
+            raise AnyformatValueError(
+                f"document_name: {shown(self.name)} is not a file name; give one of 1 to {_LONGEST_NAME} bytes without"
+                " a slash or a line break"
+            )
         check_document_size(self.name, len(self.content))
 
 
-def check_document_name(name: str, parameter: str = "document_name") -> str:
-    """
-    Return ``name`` if it can be the file name of an upload.
-
-    :raises AnyformatValueError: it is empty, ``.`` or ``..``, too long, or has a slash or a control character.
-    """
-    if name in ("", ".", "..") or "/" in name or not name.isprintable() or len(name.encode()) > _LONGEST_NAME:
-        raise AnyformatValueError(
-            f"{parameter}: {shown(name)} is not a file name: it needs 1 to {_LONGEST_NAME} bytes without a slash or a"
-            " line break; give document_name=… without them"
-        )
-    return name
+def is_document_name(name: object) -> TypeGuard[str]:
+    """Say whether ``name`` can be the file name of an upload: without a slash, a line break or the like."""
+    if type(name) is not str or name in ("", ".", "..") or "/" in name or not name.isprintable():
+        return False
+    return len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
 
 
 def check_document_size(what: str, size: int, parameter: str = "document") -> None:

@@ -142,4 +142,5 @@ class Scanner:
             self._client.check_stopped(f"listing of workflow {workflow_id}")
             if time.monotonic() - shown_at >= PROGRESS_INTERVAL:
                 shown_at = time.monotonic()
-                log.info("listed %s of %s collections of workflow %s", seen, page.count, workflow_id)
+                total = "" if page.count is None else f" of {page.count}"
+                log.info("listed %s%s collections of workflow %s", seen, total, workflow_id)

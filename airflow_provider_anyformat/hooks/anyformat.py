@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
+import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
+from weakref import WeakValueDictionary
 
 from airflow_provider_anyformat._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_anyformat.api.address import check_api_key, check_base_url
 from airflow_provider_anyformat.api.client import VERSIONS, AnyformatClient, DeleteOutcome
 from airflow_provider_anyformat.api.models import FileCollection, shown
+from airflow_provider_anyformat.api.runs import Document, RunState
+from airflow_provider_anyformat.api.waits import RESERVE, SharedWaits, Wait, wait_for_end
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.get_provider_info import CONN_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING
 
 # Beyond these a value is a mistake of unit, and some of them overflow a timer or a date.
 _LARGEST = {"timeout": 86_400, "max_attempts": 1_000, "backoff": 86_400, "max_backoff": 86_400, "min_retention": 36_500}
+
+
+# Seconds that a killed task has for the delete that cancels.
+_CANCEL_WITHIN = 3.0
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,11 @@ class ConnectionSettings:
     max_backoff: float
     min_retention: timedelta
     api_version: str
+
+
+# Of each connection's settings: a changed connection has waits of its own.
+_WAITS: WeakValueDictionary[ConnectionSettings, SharedWaits] = WeakValueDictionary()
+_LOCK = threading.Lock()
 
 
 class AnyformatHook(BaseHook):
@@ -115,6 +130,90 @@ class AnyformatHook(BaseHook):
         :raises AnyformatError: the server refused, or did not answer.
         """
         return list(self.get_conn().iter_file_collections(workflow_id))
+
+    def run_workflow(
+        self,
+        workflow_id: str,
+        document_name: str,
+        content: bytes,
+        *,
+        idempotency_key: str | None = None,
+        resubmit: bool = False,
+    ) -> str:
+        """
+        Submit a document for processing, once.
+
+        :param workflow_id: the workflow.
+        :param document_name: the file name that anyformat shows.
+        :param content: 1 byte to 20 MiB.
+        :param idempotency_key: says on version 3 of the API that a repeated call is the same one. Default: a new one.
+        :param resubmit: whether, on version 2, a lost reply may be answered by a second submit, which may be billed
+            twice. Default ``False``.
+        :return: the collection's id.
+        :raises AnyformatLostReplyError: a collection may exist whose id is unknown.
+        :raises AnyformatError: it was refused, or could not be sent.
+        """
+        key = idempotency_key or secrets.token_hex(32)
+        return self.get_conn().run_workflow(workflow_id, Document(document_name, content), key, resubmit=resubmit)
+
+    def get_state(self, workflow_id: str, collection_id: str) -> RunState:
+        """
+        Ask by a single request how the processing of a collection stands.
+
+        :raises AnyformatError: the answer does not say it.
+        """
+        return self.get_conn().look(workflow_id, collection_id)
+
+    def wait_for_end(
+        self, workflow_id: str, collection_id: str, *, poll_interval: float = 15.0, timeout: timedelta
+    ) -> RunState:
+        """
+        Wait in this thread until the processing of a collection has ended.
+
+        :param workflow_id: the workflow.
+        :param collection_id: the collection.
+        :param poll_interval: seconds between two looks. Default 15.
+        :param timeout: how long.
+        :return: how it ended; ``status`` is ``processed``, ``error`` or ``cancelled``.
+        :raises AnyformatTimeoutError: it did not end in time.
+        :raises AnyformatError: the server's final word, such as HTTP 401; errors that pass do not end the wait.
+        """
+        wait = Wait(workflow_id, collection_id, poll_interval, time.time() + timeout.total_seconds())
+        return wait_for_end(self.get_conn().paced(RESERVE), wait)
+
+    def get_results(self, workflow_id: str, collection_id: str) -> bytes:
+        """
+        Return the results of a collection, as received.
+
+        :raises AnyformatNotReadyError: there are none yet.
+        :raises AnyformatNoResultsError: there will be none.
+        """
+        return self.get_conn().get_results(workflow_id, collection_id)
+
+    def cancel(self, collection_id: str) -> None:
+        """
+        Delete a collection within three seconds, which cancels its processing; tell the log if that fails.
+
+        It is for a task that is being killed, whose client sends nothing more.
+        """
+        with self.get_conn().again(timeout=2.0, max_attempts=2, backoff=0.1) as client:
+            timer = threading.Timer(_CANCEL_WITHIN, client.stop, kwargs={"grace": 0.0})
+            timer.start()
+            try:
+                outcome = client.delete_file_collection(collection_id)
+                self.log.info("Collection %s: %s, which cancels its processing", collection_id, outcome)
+            except AnyformatError as error:
+                self.log.warning("Collection %s may go on: %s", collection_id, error)
+            finally:
+                timer.cancel()
+
+    def shared_waits(self) -> SharedWaits:
+        """Return what all deferred waits on this connection share in this process."""
+        with _LOCK:
+            waits = _WAITS.get(self.settings)
+            if waits is None:
+                waits = _WAITS[self.settings] = SharedWaits(self.get_conn())
+            return waits
 
     def test_connection(self) -> tuple[bool, str]:
         """

@@ -8,23 +8,24 @@ from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat._airflow import BaseOperator
 from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.links import AnyformatLink
+from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, read_parameters
 from airflow_provider_anyformat.retry_policies import with_default
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from airflow_provider_anyformat._airflow import ObjectStoragePath
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.bulk import RunOptions
-    from airflow_provider_anyformat.hooks.anyformat import ConnectionSettings
+    from airflow_provider_anyformat.bulk.results import ResultsFolder
+    from airflow_provider_anyformat.bulk.submitting import Try
+    from airflow_provider_anyformat.hooks.anyformat import AnyformatHook, ConnectionSettings
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.plan import Guards, Origin
@@ -54,13 +55,15 @@ class Task:
     """
     One try of a task that is connected.
 
-    :param client: speaks to the connection's server.
+    :param hook: the connection's hook.
+    :param client: speaks to the connection's server; the hook's.
     :param settings: what the connection says.
     :param given: the task's parameters, read.
     :param context: Airflow's.
     :param operator: the task itself.
     """
 
+    hook: AnyformatHook
     client: AnyformatClient
     settings: ConnectionSettings
     given: Mapping[str, Any]
@@ -92,6 +95,23 @@ class Task:
         from airflow_provider_anyformat.rules.reading import load_holds
 
         return load_holds(Path(path))
+
+    @property
+    def workflow_id(self) -> str:
+        """
+        The one workflow that was given.
+
+        :raises AnyformatValueError: it is not one.
+        """
+        return one_workflow(self.given["workflow_id"])
+
+    @property
+    def results(self) -> ResultsFolder | None:
+        """The folder for results; ``None`` where none was given."""
+        from airflow_provider_anyformat.bulk.results import ResultsFolder
+
+        path = self.given["results_path"]
+        return None if path is NOT_GIVEN else ResultsFolder(open_folder(path, "results_path"))
 
     @property
     def guards(self) -> Guards:
@@ -138,7 +158,22 @@ class Task:
         retry.
         """
         instance = self.context.get("ti")
-        return instance is not None and instance.try_number > 1 and instance.max_tries == self.operator.retries
+        return instance is not None and instance.try_number > instance.max_tries - self.operator.retries + 1
+
+    @property
+    def attempt(self) -> Try:
+        """Which try this is, and what it knows of those before."""
+        from airflow_provider_anyformat.bulk.submitting import Try
+
+        instance, run = self.context.get("ti"), self.context.get("dag_run")
+        return Try(
+            self.origin,
+            life=0 if instance is None else max(0, instance.max_tries - self.operator.retries),
+            is_retry=self.is_retry,
+            run_started=None if run is None else run.start_date,
+            # Airflow 3.3 and later.
+            store=self.context.get("task_state_store"),
+        )
 
     @property
     def min_retention(self) -> MinRetention:
@@ -216,7 +251,7 @@ class _AnyformatOperator(BaseOperator):
             try:
                 if self._killed:
                     client.stop()
-                yield Task(client, hook.settings, given, context, self)
+                yield Task(hook, client, hook.settings, given, context, self)
                 # Whatever execute() did by then: a task that was killed is not green.
                 client.check_stopped("the task")
                 self._tell_assets(context)
@@ -264,6 +299,19 @@ def final_errors() -> Iterator[None]:
         raise AirflowFailException(str(error)) from None
 
 
+def one_workflow(ids: tuple[str, ...]) -> str:
+    """
+    Return the workflow through which a document goes.
+
+    :raises AnyformatValueError: it is not one.
+    """
+    if len(ids) != 1:
+        raise AnyformatValueError(
+            f"workflow_id: {shown(list(ids))} is more than one workflow; give one, and map the task over the others"
+        )
+    return ids[0]
+
+
 def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
     """
     Cut a list into batches, over which Airflow can map a task.
@@ -288,92 +336,3 @@ def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
             f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer a run"
         )
     return batches
-
-
-def open_folder(path: str, field: str) -> Folder:
-    """
-    Return the folder for a ``ledger_path`` or ``archive_path``; call it in the task's main thread.
-
-    :param path: an absolute path, ``file://…``, or any URL that ``ObjectStoragePath`` takes.
-    :param field: the parameter's name, for messages.
-    :raises AnyformatValueError: no installed file system knows the URL, or it names another machine's folder.
-    """
-    from airflow_provider_anyformat.retention.folder import LocalFolder
-
-    if path.startswith("/"):
-        return LocalFolder(path)
-    if path.startswith("file://"):
-        url = urlsplit(path)
-        if url.netloc not in ("", "localhost") or "?" in path or "#" in path:
-            raise AnyformatValueError(
-                f"{field}: {shown(path)} is not a local folder; write file:///folder, with %3F and %23 for ? and #"
-            )
-        return LocalFolder(unquote(url.path))
-    # Only a task that stores something in an object store needs its file system.
-    from airflow_provider_anyformat._airflow import ObjectStoragePath
-
-    scheme = path.partition("://")[0]
-    try:
-        root = ObjectStoragePath(path)
-        root.fs  # noqa: B018 - the file system is found, and its package imported, on first use
-    except (ImportError, ValueError) as error:
-        # Airflow 2.11.0 sets universal-pathlib no upper bound, and does not work with its 0.3.
-        install = "pip install 'apache-airflow-providers-amazon[s3fs]', on Airflow 2.11.0 also 'universal-pathlib<0.3'"
-        hint = f" ({install})" if scheme in ("s3", "s3a") else ""
-        raise AnyformatValueError(
-            f"{field}: {shown(path)} needs a file system for {scheme}://, and there is none that works{hint}: {error}"
-        ) from None
-    return ObjectFolder(root)
-
-
-class ObjectFolder:
-    """
-    A folder of an object store: each file is one put of finished bytes, never a rename or a delete.
-
-    Where the file system has conditional puts (S3, GCS), that one request is all there is, and no right to look is
-    needed.
-
-    :param root: where it is.
-    """
-
-    def __init__(self, root: ObjectStoragePath) -> None:
-        self._root = root
-        self._fs: Any = root.fs
-        put = getattr(self._fs, "_pipe_file", self._fs.pipe_file)
-        self._create = {"mode": "create"} if "mode" in inspect.signature(put).parameters else {}
-
-    @property
-    def url(self) -> str:
-        """The folder's URL."""
-        return str(self._root).rstrip("/")
-
-    def put(self, name: str, data: bytes) -> None:
-        """Store a new object."""
-        path = self._path(name)
-        if not self._create:
-            self._fs.invalidate_cache()
-            if self._fs.exists(path):
-                raise FileExistsError(f"{self.url}/{name} is there already")
-        self._fs.pipe_file(path, data, **self._create)
-
-    def read(self, name: str) -> bytes:
-        """Read an object."""
-        return bytes(self._fs.cat_file(self._path(name)))
-
-    def files(self) -> Iterator[str]:
-        """List the objects below this folder."""
-        self._fs.invalidate_cache()
-        prefix = self._path("").rstrip("/") + "/"
-        try:
-            found = self._fs.find(prefix)
-        except FileNotFoundError:
-            return
-        for path in found:
-            yield str(path).removeprefix(prefix)
-
-    def folder(self, name: str) -> ObjectFolder:
-        """Return a folder below."""
-        return ObjectFolder(self._root / name)
-
-    def _path(self, name: str) -> str:
-        return str((self._root / name).path if name else self._root.path)

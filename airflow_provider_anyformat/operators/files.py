@@ -7,7 +7,8 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.links import PURGE_LINKS
-from airflow_provider_anyformat.operators._task import _AnyformatOperator, in_batches, open_folder
+from airflow_provider_anyformat.operators._object_store import open_folder
+from airflow_provider_anyformat.operators._task import _AnyformatOperator, in_batches
 from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
 
 if TYPE_CHECKING:

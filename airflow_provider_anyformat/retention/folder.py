@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 # A file that is still being written; whoever lists a folder never sees it.
 _UNFINISHED = ".unfinished-"
@@ -67,6 +67,17 @@ class LocalFolder:
 
     def put(self, name: str, data: bytes) -> None:
         """Write a temporary file beside it, bring it to the disk, give it its name, which must be free."""
+        self._write(name, data, _rename)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Do the same, but the name may be taken."""
+        self._write(name, data, os.replace)
+
+    def remove(self, name: str) -> None:
+        """Remove a file."""
+        (self._path / name).unlink()
+
+    def _write(self, name: str, data: bytes, rename: Callable[[Path, Path], None]) -> None:
         target = self._path / name
         self._make(target.parent)
         temporary = target.with_name(f"{_UNFINISHED}{secrets.token_hex(8)}")
@@ -75,7 +86,7 @@ class LocalFolder:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            _rename(temporary, target)
+            rename(temporary, target)
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()

@@ -14,7 +14,7 @@ import pytest
 
 from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatStoppedError
-from airflow_provider_anyformat.operators._task import open_folder
+from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from tests.integration.purges import QUICK, FakeTaskInstance, fill, ledger_of, purge

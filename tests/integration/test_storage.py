@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.operators._task import open_folder
+from airflow_provider_anyformat.operators._object_store import open_folder
 from tests.integration.purges import QUICK, FakeTaskInstance, Run, fill, ledger_of, purge, read_runs
 from tests.integration.s3_server import Request, S3Server
 

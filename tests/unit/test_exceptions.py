@@ -19,6 +19,8 @@ FINAL = {
     "AnyformatValidationError",
     "AnyformatAuthenticationError",
     "AnyformatPermissionError",
+    "AnyformatNoResultsError",
+    "AnyformatLostReplyError",
     # What failed inside decides, and is said where it is made.
     "AnyformatBulkError",
 }
@@ -27,6 +29,8 @@ RETRYABLE = {
     "AnyformatServerError",
     "AnyformatConnectionError",
     "AnyformatListingError",
+    "AnyformatNotReadyError",
+    "AnyformatTimeoutError",
     "AnyformatStoppedError",
     "AnyformatLedgerError",
     "AnyformatStorageError",

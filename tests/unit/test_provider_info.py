@@ -74,7 +74,7 @@ class TestDescription:
         assert get_provider_info() == get_provider_info()
 
     def test_every_module_and_class_it_names_is_there(self, info):
-        for kind in ("operators", "hooks"):
+        for kind in ("operators", "sensors", "triggers", "hooks"):
             for entry in info[kind]:
                 assert entry["integration-name"] in {one["integration-name"] for one in info["integrations"]}
                 for module in entry["python-modules"]:

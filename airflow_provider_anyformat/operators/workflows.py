@@ -1,0 +1,266 @@
+"""Operators that run documents through workflows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from airflow_provider_anyformat._airflow import conf
+from airflow_provider_anyformat.operators._task import _AnyformatOperator
+from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
+
+if TYPE_CHECKING:
+    from airflow_provider_anyformat._airflow import Context
+    from airflow_provider_anyformat.api.runs import RunState
+    from airflow_provider_anyformat.operators._task import Task
+
+DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
+
+
+class RunWorkflowOperator(_AnyformatOperator):
+    """
+    Run a document through a workflow, once, and wait until it is processed.
+
+    Of what may go wrong, only what certainly never left this machine and an HTTP 429 make it send the document a second
+    time. Where the reply to the submit was lost, version 2 of the API cannot tell whether the document was taken: the
+    task then fails permanently, see ``on_lost_reply``. On version 3 a key makes a second submit the same one.
+
+    .. note::
+        A retry of the task submits nothing if an earlier try did: it waits on for that collection, which it knows from
+        ``task_state_store`` (Airflow 3.3) or by its name in the workflow's listing. A cleared task submits anew.
+
+    .. note::
+        Errors while waiting never fail the task while time is left. With many waits on one connection in one process,
+        as in a triggerer, they leave half of the rate limit to others, and each is asked for less often.
+
+    :param workflow_id: the workflow's id. (templated)
+    :param document: absolute path, ``file://…``, or any URL that ``ObjectStoragePath`` takes, of a file of 1 byte to
+        20 MiB. (templated)
+    :param document_name: the file name that anyformat shows. Default: the last part of ``document``. (templated)
+    :param wait_for_completion: whether to wait; else the task ends when the document is submitted. Default ``True``.
+        (templated)
+    :param deferrable: whether a triggerer waits, and no worker. Default: Airflow's
+        ``[operators] default_deferrable``. (templated)
+    :param poll_interval: seconds between two looks, at least 0.5. Default 15. (templated)
+    :param timeout: how long to wait, as ``timedelta`` or ISO 8601 duration such as ``"PT2H"``; longer than
+        ``poll_interval``. Default one hour. Past it the task fails, and its retry waits on. (templated)
+    :param results_path: folder, as an absolute path or a URL, in which the results are stored as
+        ``<workflow_id>/<collection_id>.json``; it is tried before the submit. Default: they are not stored. (templated)
+    :param on_lost_reply: ``"fail"`` (default), or ``"resubmit"`` to accept that a document is processed, and billed,
+        twice on version 2. (templated)
+    :param cancel_on_kill: whether a task that is killed while it waits deletes the collection, which cancels its
+        processing. Default ``False``. (templated)
+    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else
+        :class:`~airflow_provider_anyformat.retry_policies.AnyformatRetryPolicy`.
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the collection's id; it is also the XCom ``collection_id`` as soon as it is known. The results' path is the
+        XCom ``results_path``.
+    :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, the processing ended
+        in an error or was cancelled, or the reply to the submit was lost.
+    :raises AnyformatError: it did not succeed now, but may later; ``AnyformatTimeoutError`` when the time was over.
+    """
+
+    template_fields: Sequence[str] = (
+        "workflow_id",
+        "document",
+        "document_name",
+        "wait_for_completion",
+        "deferrable",
+        "poll_interval",
+        "timeout",
+        "results_path",
+        "on_lost_reply",
+        "cancel_on_kill",
+        "anyformat_conn_id",
+    )
+
+    _cancel_later: Callable[[], None] | None = None
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        document: str,
+        document_name: str | NotGiven = NOT_GIVEN,
+        wait_for_completion: bool | str = True,
+        deferrable: bool | str = DEFERRABLE,
+        poll_interval: float | str = 15.0,
+        timeout: timedelta | str = timedelta(hours=1),
+        results_path: str | NotGiven = NOT_GIVEN,
+        on_lost_reply: str = "fail",
+        cancel_on_kill: bool | str = False,
+        retry_policy: Any = None,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, **kwargs)
+        self.workflow_id = workflow_id
+        self.document = document
+        self.document_name = document_name
+        self.wait_for_completion = wait_for_completion
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.results_path = results_path
+        self.on_lost_reply = on_lost_reply
+        self.cancel_on_kill = cancel_on_kill
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Submit the document, or find what an earlier try submitted, and wait; return the collection's id."""
+        with self._task(context, RunWorkflowOperator) as task:
+            workflow_id = task.workflow_id
+            self._check(task)
+            if task.results is not None:
+                task.results.check_writable()
+            collection_id = self._submit(task, workflow_id)
+            task.push("collection_id", collection_id)
+            if not task.given["wait_for_completion"]:
+                return collection_id
+            if task.given["deferrable"]:
+                self._defer(task, workflow_id, collection_id)
+            with self._cancelling(task, collection_id):
+                state = task.hook.wait_for_end(
+                    workflow_id,
+                    collection_id,
+                    poll_interval=task.given["poll_interval"],
+                    timeout=task.given["timeout"],
+                )
+            return self._finish(task, workflow_id, collection_id, state)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> str:
+        """Take what the trigger saw; return the collection's id."""
+        from airflow_provider_anyformat.api.waits import from_event
+
+        with self._task(context, RunWorkflowOperator) as task:
+            return self._finish(task, event["workflow_id"], event["collection_id"], from_event(event))
+
+    @staticmethod
+    def _check(task: Task) -> None:
+        from airflow_provider_anyformat.exceptions import AnyformatValueError
+
+        timeout, poll_interval = task.given["timeout"], task.given["poll_interval"]
+        if timeout.total_seconds() <= poll_interval:
+            raise AnyformatValueError(
+                f"timeout: {timeout} is not longer than poll_interval, {poll_interval:g} s; give a longer one"
+            )
+        if not task.given["wait_for_completion"] and task.results is not None:
+            raise AnyformatValueError(
+                f"results_path: {task.given['results_path']!a} is for a task that waits; leave it out with"
+                " wait_for_completion=False, and store the results by GetResultsOperator"
+            )
+
+    @staticmethod
+    def _submit(task: Task, workflow_id: str) -> str:
+        from airflow_provider_anyformat.bulk.documents import read_document
+        from airflow_provider_anyformat.bulk.submitting import DocumentRun
+        from airflow_provider_anyformat.operators._object_store import open_path
+
+        source = open_path(task.given["document"], "document")
+        name = task.given["document_name"]
+        name = source.name if name is NOT_GIVEN else name
+        return DocumentRun(
+            task.client,
+            workflow_id,
+            name,
+            lambda: read_document(source, name),
+            task.attempt,
+            resubmit=task.given["on_lost_reply"] == "resubmit",
+        ).submit_once()
+
+    def _defer(self, task: Task, workflow_id: str, collection_id: str) -> None:
+        from airflow_provider_anyformat.triggers.files import FileCollectionTrigger
+
+        self.defer(
+            trigger=FileCollectionTrigger(
+                workflow_id,
+                collection_id,
+                poll_interval=task.given["poll_interval"],
+                deadline=time.time() + task.given["timeout"].total_seconds(),
+                anyformat_conn_id=task.given["anyformat_conn_id"],
+                cancel_on_kill=task.given["cancel_on_kill"],
+            ),
+            # When its own time-out runs out, Airflow calls no method: the trigger says so itself.
+            method_name="execute_complete",
+        )
+
+    @contextmanager
+    def _cancelling(self, task: Task, collection_id: str) -> Iterator[None]:
+        """Delete the collection if the task is killed meanwhile, and that was asked for."""
+        cancels = task.given["cancel_on_kill"]
+        try:
+            yield
+        except BaseException:
+            if cancels and self._killed:
+                from airflow_provider_anyformat.bulk.signals import finish_despite_signals
+
+                finish_despite_signals(partial(task.hook.cancel, collection_id))
+            elif cancels:
+                # Airflow calls on_kill() for an execution_timeout when execute() has ended.
+                self._cancel_later = partial(task.hook.cancel, collection_id)
+            raise
+
+    def on_kill(self) -> None:
+        """End every wait now, and what is in flight within two seconds; cancel if that was asked for."""
+        super().on_kill()
+        if self._client is None and self._cancel_later is not None:
+            self._cancel_later()
+
+    @staticmethod
+    def _finish(task: Task, workflow_id: str, collection_id: str, state: RunState) -> str:
+        from airflow_provider_anyformat.bulk.submitting import finish
+
+        path = finish(task.client, workflow_id, collection_id, state, task.results)
+        if path is not None:
+            task.push("results_path", path)
+        return collection_id
+
+
+class GetResultsOperator(_AnyformatOperator):
+    """
+    Store the results of a collection.
+
+    :param workflow_id: the workflow's id. (templated)
+    :param collection_id: the collection's id. (templated)
+    :param results_path: folder, as an absolute path or a URL, in which the results are stored as
+        ``<workflow_id>/<collection_id>.json``, in the place of older ones. (templated)
+    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else
+        :class:`~airflow_provider_anyformat.retry_policies.AnyformatRetryPolicy`.
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: the path of the results.
+    :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, or there will be no
+        results.
+    :raises AnyformatError: they are not ready, or it did not succeed now, but may later.
+    """
+
+    template_fields: Sequence[str] = ("workflow_id", "collection_id", "results_path", "anyformat_conn_id")
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        collection_id: str,
+        results_path: str,
+        retry_policy: Any = None,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, **kwargs)
+        self.workflow_id = workflow_id
+        self.collection_id = collection_id
+        self.results_path = results_path
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> str:
+        """Store the results; return their path."""
+        from airflow_provider_anyformat.bulk.results import ResultsFolder
+        from airflow_provider_anyformat.operators._object_store import open_folder
+
+        with self._task(context, GetResultsOperator) as task:
+            workflow_id, collection_id = task.workflow_id, task.given["collection_id"]
+            results = ResultsFolder(open_folder(task.given["results_path"], "results_path"))
+            return results.keep(workflow_id, collection_id, task.hook.get_results(workflow_id, collection_id))

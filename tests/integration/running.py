@@ -1,0 +1,85 @@
+"""What the tests of runs share: a task instance, Airflow's store, and an operator as a try of a task runs it."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+from airflow_provider_anyformat.operators.workflows import RunWorkflowOperator
+from airflow_provider_anyformat.sandbox import Sandbox
+
+QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.001, "max_backoff": 5}
+
+
+class WorkerCrash(BaseException):
+    """The worker dies here: nothing that follows is carried out."""
+
+
+class StateStore(dict[str, Any]):
+    """Airflow's ``task_state_store`` as far as it is used; it outlives a try."""
+
+    def set(self, key: str, value: Any) -> None:
+        self[key] = value
+
+    def delete(self, key: str) -> None:
+        self.pop(key, None)
+
+
+class TaskRuns:
+    """
+    The tries of one task.
+
+    :param store: what outlives a try; ``None`` for Airflow before 3.3.
+    """
+
+    def __init__(self, store: StateStore | None = None, retries: int = 2) -> None:
+        self.store = store
+        self.retries = retries
+        self.started = datetime.now(UTC)
+        self.try_number = 0
+        self.max_tries = retries
+        self.xcoms: dict[str, Any] = {}
+        self.crash_at: str | None = None
+
+    def clear(self) -> None:
+        """As a person who clears the finished task."""
+        self.max_tries = self.try_number + self.retries
+        self.started = datetime.now(UTC)
+
+    def context(self) -> dict[str, Any]:
+        """Begin the next try."""
+        self.try_number += 1
+        self.xcoms = {}
+        return self.resumed()
+
+    def resumed(self) -> dict[str, Any]:
+        """Go on with a try that was deferred."""
+        instance = SimpleNamespace(
+            dag_id="d",
+            task_id="t",
+            run_id="r",
+            map_index=-1,
+            try_number=self.try_number,
+            max_tries=self.max_tries,
+            xcom_push=self._push,
+        )
+        context = {"ti": instance, "dag_run": SimpleNamespace(start_date=self.started)}
+        return context if self.store is None else context | {"task_state_store": self.store}
+
+    def _push(self, key: str, value: Any) -> None:
+        if key == self.crash_at:
+            raise WorkerCrash
+        self.xcoms[key] = value
+
+
+def run_operator(workflow: str, document: Path | str, **given: Any) -> RunWorkflowOperator:
+    """Make the operator, with short waits."""
+    quick = {"poll_interval": 0.5, "deferrable": False, "retries": 2}
+    return RunWorkflowOperator(task_id="t", workflow_id=workflow, document=str(document), **{**quick, **given})
+
+
+def submits(sandbox: Sandbox) -> int:
+    """Count the documents that the server took."""
+    return sum(sandbox.submitted.values())
