@@ -15,7 +15,7 @@ import airflow
 import pytest
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tutorial.md").read_text()
-BLOCKS = re.findall(r"^```(bash|python|text)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+BLOCKS = re.findall(r"^```(bash|python|text|yaml)\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
 INSTALLED = re.findall(r"^pip install .*'apache-airflow==([\d.]+)'", PAGE, re.MULTILINE)
 SANDBOX = "python -m airflow_provider_anyformat.sandbox "
 # What needs the package index, and what runs until somebody ends it.
@@ -70,10 +70,10 @@ def changing(text: str) -> str:
 @pytest.mark.skipif(airflow.__version__ != INSTALLED[0], reason=f"the tutorial installs Airflow {INSTALLED[0]}")
 @pytest.mark.timeout(300)
 def test_every_block(sandbox: list[str], environment: dict[str, str], tmp_path: Path) -> None:
-    saved = iter(re.findall(r"`(\.tutorial/airflow/dags/\w+\.py)`", PAGE))
+    saved = iter(re.findall(r"`(\.tutorial/airflow/dags/\w+\.(?:py|yaml))`", PAGE))
     exports, output, ran = "set -e\n", "", []
     for kind, block in BLOCKS:
-        if kind == "python":
+        if kind in ("python", "yaml"):
             (tmp_path / next(saved)).write_text(block)
         elif kind == "text":
             for line in changing(block).splitlines():
@@ -99,8 +99,11 @@ def test_every_block(sandbox: list[str], environment: dict[str, str], tmp_path: 
             exports += "".join(line + "\n" for line in command.splitlines() if line.startswith("export "))
 
     assert next(saved, None) is None
-    assert sum("dags test" in block for block in ran) == 3
-    purge, nothing_left = sorted(tmp_path.glob(".tutorial/ledger/**/summary.json"))
+    assert sum("dags test" in block for block in ran) == 4
+    ledger = tmp_path / ".tutorial" / "ledger"
+    purge, nothing_left = sorted(ledger.glob("nightly_purge/**/summary.json"))
+    (by_rule,) = ledger.glob("anyformat_retention_invoices/**/summary.json")
+    assert json.loads(by_rule.read_text())["deleted"] == 28
     assert json.loads(purge.read_text())["deleted"] == 55
     assert json.loads(nothing_left.read_text())["deleted"] == 0
     rows = [json.loads(row) for row in (purge.parent / "outcomes-00001.jsonl").read_text().splitlines()]
