@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat._airflow import (
+    AIRFLOW_V_3_0_PLUS,
     DAG,
     AirflowFailException,
     AirflowOptionalProviderFeatureException,
@@ -26,6 +27,8 @@ _DAILY = "@daily"
 _START = datetime(2026, 1, 1, tzinfo=UTC)
 # The wait is shorter than what the apply allows, so that what was approved can still be applied.
 _WAIT_FOR_APPROVAL, _PLAN_TTL = timedelta(days=2), timedelta(days=3)
+# A run that is bound to the version of the files that it began with would miss a hold that came since.
+_NEWEST_FILES = {"disable_bundle_versioning": True} if AIRFLOW_V_3_0_PLUS else {}
 
 
 class WrongRuleOperator(BaseOperator):
@@ -70,6 +73,7 @@ def _dag(file: RuleFile, rule: Rule) -> DAG:
         max_active_runs=1,
         default_args={key: rule.values[key] for key in ("owner", "retries") if not rule.wrong(key)},
         tags=["anyformat", "retention"],
+        **_NEWEST_FILES,
     ) as dag:
         if rule.problems:
             sentence = "\n".join(each.in_file(file.path) for each in rule.problems)
