@@ -326,7 +326,6 @@ _ID_LIST = 'a list of ids, as a list, JSON or a Python literal: ["id-1", "id-2"]
 _GLOBS = 'a list of globs on the whole name: ["invoice-*.pdf"]'
 _FOLDER = "an absolute local path, file:// and such a path, or the URL of an object store: s3://bucket/folder"
 _DURATIONS = 'a timedelta, or an ISO 8601 duration of weeks, days and hours: "P30D", "P2W", "P1DT12H"'
-_COUNTS = 'a whole number of at least 1, or "unlimited"'
 _BOOLEAN = "True or False"
 
 _PATHS = ("archive_path", "ledger_path", "plan_path", "results_path")
@@ -347,15 +346,16 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "include_names": Parameter(lambda value: _texts(value, may_be_empty=False), _GLOBS),
     "exclude_names": Parameter(lambda value: _texts(value, may_be_empty=True), f"{_GLOBS}; [] holds nothing"),
     "keep_last": Parameter(_whole(0), "a whole number of at least 0"),
-    "max_deletions": Parameter(_count, _COUNTS),
+    **dict.fromkeys(("max_deletions", "limit"), Parameter(_count, 'a whole number of at least 1, or "unlimited"')),
     "max_deletions_percent": Parameter(_decimal(0, 100), "a number from 0 to 100"),
-    "limit": Parameter(_count, _COUNTS),
+    "max_times_usual": Parameter(_decimal(math.nextafter(1, 2), 1_000_000), "a number above 1"),
     **dict.fromkeys(("batch_size", "max_documents"), Parameter(_whole(1, 100_000), "a whole number from 1 to 100000")),
     "plan_digest": Parameter(_digest, "64 hexadecimal digits"),
     "plan_ttl": Parameter(_duration, _DURATIONS),
     "approved_by": Parameter(_person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody"),
     "basis": Parameter(_basis, "a text of at most 1000 characters: the law or the contract"),
     "holds": Parameter(_file, "the absolute path of a file of legal holds: /dags/holds.yaml"),
+    "signing_conn_id": Parameter(_text, "the id of an Airflow connection whose password is an Ed25519 private key"),
     "max_workers": Parameter(_whole(1, 64), "a whole number from 1 to 64"),
     "quota_reserve": Parameter(_decimal(0, 0.9), "a number from 0 to 0.9"),
     "document": Parameter(_source, "an absolute local path, or the URL of a file in an object store"),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from airflow_provider_anyformat.bulk.report import log_applied
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
+from airflow_provider_anyformat.retention.foresight import forecast
 from airflow_provider_anyformat.retention.plan import Applied, Guards, PurgePlan, cases_of, unmatched_by_all
 from airflow_provider_anyformat.retention.reasons import DUE
 from airflow_provider_anyformat.retention.stored_plan import StoredPlan
@@ -75,6 +76,7 @@ def apply_plan(
         made_at=scan.now,
         origin=replace(options.origin, owner=stored.content.get("owner"), basis=stored.content.get("basis")),
         unmatched_holds=unmatched_by_all(scan.selections),
+        forecast=None if stored.has_globs else forecast(scan.selections),
         cases=cases_of(scan.selections, {row.collection_id for row in stored.rows}),
         applied=Applied(
             plan_path,

@@ -12,6 +12,7 @@ from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
+from airflow_provider_anyformat.retention.usual import guarded, usual_deletions
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
@@ -61,7 +62,9 @@ def delete_ids(
     :param is_retry: whether an earlier try of the task may have deleted some of them; default ``False``.
     :raises AnyformatError: a guard tripped, or something was not deleted.
     """
+    usual = usual_deletions(options.ledger, options.origin, guards)
     plan = PurgePlan.of_ids(collection_ids, held=held, guards=guards, origin=options.origin, now=datetime.now(UTC))
+    plan = guarded(plan, usual)
     log_plan(plan)
 
     def resolve_missing(outcome: Outcome) -> Outcome:
@@ -96,8 +99,9 @@ def purge(
     :param plan_only: whether to delete nothing and show the plan; default ``False``.
     :raises AnyformatError: the listing failed, a guard tripped, or something was not deleted.
     """
+    usual = usual_deletions(options.ledger, options.origin, guards)
     scan = Scanner(client.paced(options.quota_reserve), workflow_ids, policy).scan()
-    plan = make_plan(scan, guards, options.origin)
+    plan = guarded(make_plan(scan, guards, options.origin), usual)
     log_plan(plan)
     run = DeletionRun(client, plan, options)
     return run.only_plan() if plan_only else run.carry_out(scan)

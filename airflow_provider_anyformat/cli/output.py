@@ -54,7 +54,13 @@ class Output:
         for row in rows:
             # Text takes names as they are, also those that look like rich's markup.
             table.add_row(*(Text("" if cell is None else str(cell)) for cell in row))
-        console.print(table)
+        if sys.stdout.isatty():
+            console.print(table)
+            return
+        with console.capture() as capture:
+            console.print(table)
+        for line in capture.get().splitlines():
+            self.text(line.rstrip())
 
     def finding(self, sentence: str) -> None:
         """Say why the exit code is 1 where a verb has nothing else to show."""

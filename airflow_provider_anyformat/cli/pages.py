@@ -159,7 +159,7 @@ def _given(*rows: tuple[str, Any]) -> list[tuple[str, Any]]:
 
 def _text(value: Any) -> str:
     if isinstance(value, dict):
-        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items()) or "none"
     if isinstance(value, list):
         return ", ".join(map(_text, value)) or "none"
     return value if isinstance(value, str) else json.dumps(value)

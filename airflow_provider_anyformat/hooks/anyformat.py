@@ -256,17 +256,9 @@ class AnyformatHook(BaseHook):
         return widgets
 
     def _read_connection(self) -> ConnectionSettings:
-        try:
-            connection = self.get_connection(self.anyformat_conn_id)
-        except AirflowNotFoundException:
-            connection = None
-        if connection is None:
-            raise AnyformatValueError(
-                f"anyformat_conn_id: there is no connection {shown(self.anyformat_conn_id)} that Airflow can read;"
-                " create it with type anyformat and the API key as its password, or name another one"
-            )
-        if connection.password:
-            mask_secret(connection.password)
+        connection = read_connection(
+            self.anyformat_conn_id, "anyformat_conn_id", "create it with type anyformat and the API key as its password"
+        )
         if connection.conn_type and connection.conn_type != self.conn_type:
             # Its password is a secret of somebody else's, and would be sent to this service.
             raise AnyformatValueError(
@@ -318,6 +310,28 @@ def _api_version(extra: Mapping[str, Any]) -> str:
             " empty for v2"
         )
     return version
+
+
+def read_connection(conn_id: str, field: str, way_out: str) -> Any:
+    """
+    Read a connection, and hide its password from every log.
+
+    :param conn_id: its id.
+    :param field: the parameter that names it, for the message.
+    :param way_out: how to make one, for the message.
+    :raises AnyformatValueError: there is no such connection.
+    """
+    try:
+        connection = AnyformatHook.get_connection(conn_id)
+    except AirflowNotFoundException:
+        connection = None
+    if connection is None:
+        raise AnyformatValueError(
+            f"{field}: there is no connection {shown(conn_id)} that Airflow can read; {way_out}, or name another one"
+        )
+    if connection.password:
+        mask_secret(connection.password)
+    return connection
 
 
 def _number(extra: Mapping[str, Any], name: str, *, whole: bool = False) -> float:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.plan import Guards, Origin
     from airflow_provider_anyformat.retention.policy import MinRetention, RetentionPolicy
+    from airflow_provider_anyformat.retention.signing import Signer
 
 # What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
 
@@ -119,7 +120,7 @@ class Task:
         from airflow_provider_anyformat.retention.plan import Guards
 
         names = [each.name for each in fields(Guards)]
-        return Guards(**{name: self.given[name] for name in names if name in self.given})
+        return Guards(**{name: self.given[name] for name in names if self.given.get(name, NOT_GIVEN) is not NOT_GIVEN})
 
     @property
     def origin(self) -> Origin:
@@ -145,9 +146,22 @@ class Task:
             max_workers=self.given["max_workers"],
             quota_reserve=self.given["quota_reserve"],
             ledger=self.folder("ledger_path"),
+            signer=self.signer,
             archive=self.folder("archive_path"),
             push=self.push,
         )
+
+    @property
+    def signer(self) -> Signer | None:
+        """What signs the ledger's summary."""
+        conn_id = self.given.get("signing_conn_id", NOT_GIVEN)
+        if conn_id is NOT_GIVEN:
+            return None
+        from airflow_provider_anyformat.hooks.anyformat import read_connection
+        from airflow_provider_anyformat.retention.signing import Signer
+
+        way_out = "create it with an Ed25519 private key as its password"
+        return Signer(read_connection(conn_id, "signing_conn_id", way_out).password)
 
     @property
     def is_retry(self) -> bool:

@@ -217,11 +217,16 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
     :param exclude_collection_ids: legal holds: ids that are not deleted. Default none. (templated)
     :param max_deletions: more ids than this fail the task for good, before the first delete; ``"unlimited"`` for no
         cap. Default 1000. (templated)
+    :param max_times_usual: deleting more than this many times the usual number fails the task permanently, and nothing
+        is deleted; usual is the median of the last 10 runs in the ledger that deleted anything, once 5 are closed. A
+        number above 1; requires a ledger. Default: no such limit. (templated)
     :param max_workers: number of threads, 1 to 64. Default 8. (templated)
     :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
         (templated)
     :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which each delete is recorded.
         Default: no ledger; the ids go to the task log. (templated)
+    :param signing_conn_id: id of a connection whose password is an Ed25519 private key, as PEM or the base64 text of
+        its seed; it signs the ledger's summary. Default: no signature. (templated)
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: the summary; also pushed as XCom ``summary`` before a failing task raises.
     :raises AirflowFailException: a parameter or the connection cannot be used, a guard tripped, or no retry can help.
@@ -233,9 +238,11 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
         "ignore_if_missing",
         "exclude_collection_ids",
         "max_deletions",
+        "max_times_usual",
         "max_workers",
         "quota_reserve",
         "ledger_path",
+        "signing_conn_id",
         "anyformat_conn_id",
     )
 
@@ -246,9 +253,11 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
         ignore_if_missing: bool | str = False,
         exclude_collection_ids: Sequence[str] | str = (),
         max_deletions: int | str = 1000,
+        max_times_usual: float | str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
         ledger_path: str | NotGiven = NOT_GIVEN,
+        signing_conn_id: str | NotGiven = NOT_GIVEN,
         anyformat_conn_id: str = "anyformat_default",
         **kwargs: Any,
     ) -> None:
@@ -257,9 +266,11 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
         self.ignore_if_missing = ignore_if_missing
         self.exclude_collection_ids = exclude_collection_ids
         self.max_deletions = max_deletions
+        self.max_times_usual = max_times_usual
         self.max_workers = max_workers
         self.quota_reserve = quota_reserve
         self.ledger_path = ledger_path
+        self.signing_conn_id = signing_conn_id
         self.anyformat_conn_id = anyformat_conn_id
 
     def execute(self, context: Context) -> dict[str, Any]:
@@ -309,6 +320,9 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         for no cap. Default 1000. (templated)
     :param max_deletions_percent: a plan of more than this share of all that was listed fails the task for good, and
         nothing is deleted. Default 100. (templated)
+    :param max_times_usual: deleting more than this many times the usual number fails the task permanently, and nothing
+        is deleted; usual is the median of the last 10 runs in the ledger that deleted anything, once 5 are closed. A
+        number above 1; requires a ledger. Default: no such limit. (templated)
     :param limit: delete at most so many in this run, oldest first; ``"unlimited"`` (default) for all. (templated)
     :param basis: why the period is what it is, recorded in the plan together with the task's ``owner``. Default:
         neither is recorded. (templated)
@@ -319,6 +333,8 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         (templated)
     :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which the plan and each delete are
         recorded. Default: no ledger; the ids go to the task log. (templated)
+    :param signing_conn_id: id of a connection whose password is an Ed25519 private key, as PEM or the base64 text of
+        its seed; it signs the ledger's summary. Default: no signature. (templated)
     :param max_workers: number of threads, 1 to 64. Default 8. (templated)
     :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
         (templated)
@@ -343,11 +359,13 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         "keep_last",
         "max_deletions",
         "max_deletions_percent",
+        "max_times_usual",
         "limit",
         "basis",
         "plan_only",
         "archive_path",
         "ledger_path",
+        "signing_conn_id",
         "max_workers",
         "quota_reserve",
         "anyformat_conn_id",
@@ -368,11 +386,13 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         keep_last: int | str = 0,
         max_deletions: int | str = 1000,
         max_deletions_percent: float | str = 100,
+        max_times_usual: float | str | NotGiven = NOT_GIVEN,
         limit: int | str = "unlimited",
         basis: str | NotGiven = NOT_GIVEN,
         plan_only: bool | str = False,
         archive_path: str | NotGiven = NOT_GIVEN,
         ledger_path: str | NotGiven = NOT_GIVEN,
+        signing_conn_id: str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
         anyformat_conn_id: str = "anyformat_default",
@@ -391,11 +411,13 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
         self.keep_last = keep_last
         self.max_deletions = max_deletions
         self.max_deletions_percent = max_deletions_percent
+        self.max_times_usual = max_times_usual
         self.limit = limit
         self.basis = basis
         self.plan_only = plan_only
         self.archive_path = archive_path
         self.ledger_path = ledger_path
+        self.signing_conn_id = signing_conn_id
         self.max_workers = max_workers
         self.quota_reserve = quota_reserve
         self.anyformat_conn_id = anyformat_conn_id
@@ -443,6 +465,8 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         (templated)
     :param ledger_path: folder, as an absolute path or a URL such as ``s3://…``, in which what is deleted is recorded.
         Default: no ledger; the ids go to the task log. (templated)
+    :param signing_conn_id: id of a connection whose password is an Ed25519 private key, as PEM or the base64 text of
+        its seed; it signs the ledger's summary. Default: no signature. (templated)
     :param max_workers: number of threads, 1 to 64. Default 8. (templated)
     :param quota_reserve: share of each rate-limit window that is left to the key's other users, 0 to 0.9. Default 0.1.
         (templated)
@@ -465,6 +489,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         "holds",
         "archive_path",
         "ledger_path",
+        "signing_conn_id",
         "max_workers",
         "quota_reserve",
         "anyformat_conn_id",
@@ -481,6 +506,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         holds: str | NotGiven = NOT_GIVEN,
         archive_path: str | NotGiven = NOT_GIVEN,
         ledger_path: str | NotGiven = NOT_GIVEN,
+        signing_conn_id: str | NotGiven = NOT_GIVEN,
         max_workers: int | str = 8,
         quota_reserve: float | str = 0.1,
         anyformat_conn_id: str = "anyformat_default",
@@ -495,6 +521,7 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
         self.holds = holds
         self.archive_path = archive_path
         self.ledger_path = ledger_path
+        self.signing_conn_id = signing_conn_id
         self.max_workers = max_workers
         self.quota_reserve = quota_reserve
         self.anyformat_conn_id = anyformat_conn_id

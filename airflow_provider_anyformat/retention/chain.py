@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from airflow_provider_anyformat.retention.folder import Folder
 
-_FOLLOWS = re.compile(r"follows((?:-[0-9a-f]{12})+)\.json")
+FOLLOWS = re.compile(r"follows((?:-[0-9a-f]{12})+)\.json")
 # So that the longest name stays well below the 255 bytes that file systems take.
 _KEYS_A_FILE = 16
 # map index / run / try / random digits
@@ -83,7 +83,7 @@ def unnamed(runs: Mapping[str, Collection[str]]) -> list[str]:
         key
         for files in closed.values()
         for file in files
-        if (found := _FOLLOWS.fullmatch(file))
+        if (found := FOLLOWS.fullmatch(file))
         for key in found[1].split("-")
     }
     return sorted(name for name in closed if _key(name) not in named)

@@ -66,11 +66,13 @@ class Guards:
     :param max_deletions: the most collections, or ``"unlimited"``; default 1000. More fails.
     :param max_deletions_percent: the largest share of the listed that may be due, 0 to 100; default 100. More fails.
     :param limit: how many of the due ones this run takes, oldest first, or ``"unlimited"``, the default. No failure.
+    :param max_times_usual: how many times the usual number of deletions; ``None``, the default, for any. More fails.
     """
 
     max_deletions: Count = 1000
     max_deletions_percent: float = 100
     limit: Count = "unlimited"
+    max_times_usual: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +268,7 @@ class PurgePlan:
                 "max_deletions_percent": int(percent) if percent == int(percent) else percent,
                 "limit": self.guards.limit,
                 "tripped": sorted(self.tripped),
+                **({} if self.guards.max_times_usual is None else {"max_times_usual": self.guards.max_times_usual}),
             },
             "cutoff": utc_text(self.cutoff),
             "count": len(self.rows),

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.retention.chain import runs_of_task
 from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical
 
@@ -17,9 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from airflow_provider_anyformat.retention.folder import Folder
-
-# map index / run / try / random digits
-_DEPTH = 4
 
 
 @dataclass(slots=True)
@@ -96,7 +93,13 @@ def settle(
     ledger.flush()
     for left in found:
         if left.ids != left.marked:
-            content = {"folder": left.folder, "workflow_id": left.workflow_id, "open": sorted(left.ids)}
+            content = {
+                "folder": left.folder,
+                "workflow_id": left.workflow_id,
+                "open": sorted(left.ids),
+                # No summary has them: from here on a change of the killed run's files is noticed.
+                "sha256": old.hashes(left.folder),
+            }
             ledger.put(_marker(left.folder, left.workflow_id), canonical(content))
     return settled
 
@@ -117,12 +120,7 @@ class _Old:
     def __init__(self, folder: Folder, warnings: list[str]) -> None:
         self._folder = folder
         self._warnings = warnings
-        self._runs: dict[str, list[str]] = {}
-        for name in folder.files():
-            *run, file = name.split("/")
-            if len(run) == _DEPTH:
-                # The same few names again and again: a year of runs has a hundred thousand files.
-                self._runs.setdefault("/".join(run), []).append(sys.intern(file))
+        self._runs = runs_of_task(folder)
         self.gone: set[str] = set()
 
     def open_runs(self, own: str) -> list[str]:
@@ -132,6 +130,12 @@ class _Old:
             for name, files in self._runs.items()
             if name != own and PLAN_FILE in files and (SUMMARY_FILE not in files or OPEN_FILE in files)
         )
+
+    def hashes(self, name: str) -> dict[str, str]:
+        """Return the SHA-256 of every file of an old run."""
+        return {
+            file: hashlib.sha256(self._folder.read(f"{name}/{file}")).hexdigest() for file in sorted(self._runs[name])
+        }
 
     def left_open(self, name: str, workflow_ids: Collection[str]) -> Iterator[_Left]:
         """Yield what an old run left open of each of the workflows."""

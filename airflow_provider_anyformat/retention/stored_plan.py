@@ -122,6 +122,11 @@ class StoredPlan:
         """The workflows, in the order they were given."""
         return tuple(self.content["workflows"])
 
+    @property
+    def has_globs(self) -> bool:
+        """Whether its policy asks for names; which ones is not in the plan."""
+        return bool(self.content["policy"]["include_names"] or self.content["policy"]["exclude_names"])
+
     def policy(self, held: Iterable[str] = (), holds: tuple[Hold, ...] = ()) -> RetentionPolicy:
         """
         Return the policy that the plan was made by, for a second look at its rows.

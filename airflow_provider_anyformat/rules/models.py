@@ -109,6 +109,7 @@ PURGE_PARAMETERS: Final[dict[str, Any]] = {
     "plan_only": bool,
     "archive_path": str,
     "ledger_path": str,
+    "signing_conn_id": str,
     "max_workers": int,
     "quota_reserve": float,
 }
