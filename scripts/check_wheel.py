@@ -22,6 +22,8 @@ def contents(folder: Path) -> None:
         # airflow/ above all: a file there would shadow Airflow's own.
         sys.exit(f"the wheel has files outside {PACKAGE}/: {foreign}")
     on_disk = {path.as_posix() for path in Path(PACKAGE).rglob("*") if path.suffix == ".py" or path.name == "py.typed"}
+    on_disk |= {path.as_posix() for path in Path(PACKAGE, "plugin", "static").iterdir()}
+    on_disk |= {f"{PACKAGE}/{path.as_posix()}" for path in Path("example_dags").glob("*.*")}
     if missing := on_disk - set(names):
         sys.exit(f"the wheel lacks {sorted(missing)}")
     if not any(name.endswith(".dist-info/licenses/LICENSE") for name in names):

@@ -29,6 +29,8 @@ COMPONENTS: tuple[str, ...] = ("api-server", "scheduler", "dag-processor", "trig
 if not AIRFLOW_3:
     COMPONENTS = ("webserver", "scheduler", "triggerer")
 USER = "admin"
+# On 3.x there is somebody else, who may only look; with the same password.
+VIEWER = "viewer"
 
 
 class LocalAirflow:
@@ -211,7 +213,7 @@ class LocalAirflow:
         self.command("db", "migrate")
         if AIRFLOW_3:
             passwords = self.home / "passwords.json"
-            passwords.write_text(json.dumps({USER: self.password}))
+            passwords.write_text(json.dumps({USER: self.password, VIEWER: self.password}))
             passwords.chmod(0o600)
         elif "webserver" in self._components:
             person = ("--firstname", "Ada", "--lastname", "Min", "--email", "admin@example.org", "--role", "Admin")
@@ -234,7 +236,7 @@ class LocalAirflow:
             "AIRFLOW__API_AUTH__JWT_SECRET": secrets.token_hex(32),
             "AIRFLOW__CORE__EXECUTION_API_SERVER_URL": f"{self.url}/execution/",
             "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_PASSWORDS_FILE": str(self.home / "passwords.json"),
-            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin",
+            "AIRFLOW__CORE__SIMPLE_AUTH_MANAGER_USERS": f"{USER}:admin,{VIEWER}:viewer",
             "AIRFLOW__DAG_PROCESSOR__REFRESH_INTERVAL": "5",
         }
 

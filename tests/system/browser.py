@@ -56,11 +56,11 @@ class Visitor:
         expect.set_options(timeout=PATIENCE)
         self.page: Page = self._context.new_page()
 
-    def log_in(self) -> None:
+    def log_in(self, user: str = USER) -> None:
         """Give user name and password as a person does."""
         page = self.page
         page.goto(self.airflow.url)
-        page.get_by_label("Username").fill(USER)
+        page.get_by_label("Username").fill(user)
         page.locator("input[type=password]").fill(self.airflow.password)
         page.get_by_role("button", name=re.compile("^(sign|log) ?in$", re.IGNORECASE)).click()
         expect(page.get_by_role("link", name="Dags" if AIRFLOW_3 else "DAGs", exact=True).first).to_be_visible()

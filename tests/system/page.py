@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -119,6 +120,7 @@ class FakeAirflow:
         self.refuse = refuse
         self.asked: list[str] = []
         self.elsewhere: list[str] = []
+        self.answered_at = 0.0
 
     def answer(self, route: Route) -> None:
         """Answer one request of the browser."""
@@ -144,6 +146,7 @@ class FakeAirflow:
         else:
             found = self._find([unquote(part) for part in path.split("/")], query)
             route.fulfill(status=404 if found is None else 200, body=json.dumps(found), content_type="application/json")
+        self.answered_at = time.monotonic()
 
     def _find(self, parts: list[str], query: dict[str, list[str]]) -> Any:
         match parts:

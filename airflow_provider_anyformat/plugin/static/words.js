@@ -159,7 +159,8 @@ function scheduleWords(purge, now) {
   const { dag } = purge;
   if (!dag) return "";
   if (dag.has_import_errors) return "Airflow cannot read its DAG file";
-  if (dag.is_paused) return "Its DAG is paused: nothing runs";
+  // A DAG without a schedule only ever runs when somebody starts it.
+  if (dag.is_paused && dag.timetable_summary !== null) return "Its DAG is paused: nothing runs";
   const next = dag.next_dagrun_run_after ? Date.parse(dag.next_dagrun_run_after) : NaN;
   return next < now - HOUR ? `Nothing has run since it was due on ${minute(dag.next_dagrun_run_after)}` : "";
 }
