@@ -125,6 +125,27 @@ import airflow  # noqa: E402
 __all__ = ["airflow"]
 
 
+# Airflow takes seconds to load and to migrate a database: of the processes of a parallel run, only two do that.
+_AIRFLOW_PROCESSES = 2
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keep the tests of a file in one process, and the real DAG runs in two."""
+    from xdist.scheduler import LoadFileScheduling
+
+    files: dict[str, int] = {}
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = str(super()._split_scope(nodeid))
+            if not file.startswith("tests/airflow/"):
+                return file
+            return f"airflow-{files.setdefault(file, len(files)) % _AIRFLOW_PROCESSES}"
+
+    return Scheduling(config, log)
+
+
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
 
