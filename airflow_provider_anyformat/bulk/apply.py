@@ -63,7 +63,7 @@ def apply_plan(
     if min_retention is not None:
         policy.check_min_retention(min_retention, "plan_path")
     scan = _PlanScanner(client.paced(options.quota_reserve), stored, policy).scan()
-    rows, gone, kept = _sort_out(stored, scan)
+    rows, unlisted, kept = _sort_out(stored, scan)
     plan = PurgePlan(
         rows=rows,
         listed=sum(selection.listed for selection in scan.selections),
@@ -85,8 +85,8 @@ def apply_plan(
             approved_by,
         ),
     )
-    log_applied(plan, len(gone))
-    return DeletionRun(client, plan, options, gone=gone).carry_out(scan)
+    log_applied(plan, len(unlisted))
+    return DeletionRun(client, plan, options, unlisted=unlisted).carry_out(scan)
 
 
 class _PlanScanner(Scanner):
@@ -111,14 +111,15 @@ class _PlanScanner(Scanner):
 
 
 def _sort_out(stored: StoredPlan, scan: Scan) -> tuple[list[PlannedRow], set[str], Counter[str]]:
-    """Return the rows that are due or gone, in the plan's order, which of them are gone, and why others are kept."""
+    """Return the rows that are due or not listed, in the plan's order, which of them are not, and why others stay."""
     due = {row.collection_id for selection in scan.selections for row in selection.due}
-    rows, gone, kept = [], set(), Counter[str]()
+    rows, unlisted, kept = [], set(), Counter[str]()
     for row in stored.rows:
         name = row.collection_id
         shown_by = scan.shown_by(name)
         if not shown_by:
-            gone.add(name)
+            # Rows shift while pages are read: that it is not listed does not mean that it is gone.
+            unlisted.add(name)
         elif name not in due:
             # Where another workflow shows it now, that one's row says why it stays, and a due one was moved.
             reason = scan.reason(row.workflow_id if row.workflow_id in shown_by else shown_by[0], name)
@@ -126,4 +127,4 @@ def _sort_out(stored: StoredPlan, scan: Scan) -> tuple[list[PlannedRow], set[str
             log.info("Collection %s is in the plan and stays: %s", name, CHANGED if reason == DUE.reason else reason)
             continue
         rows.append(row)
-    return rows, gone, kept
+    return rows, unlisted, kept

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 MOST_UNRECORDED = 200
 # Wrong or revoked key, no credit, no permission: the answer to every other request too.
 _FATAL_STATUSES = frozenset({401, 402, 403})
+# Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
+KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due", "not_listed"})
 
 
 def of_row(row: PlannedRow, outcome: str, **facts: Any) -> Outcome:
@@ -29,10 +31,15 @@ def of_row(row: PlannedRow, outcome: str, **facts: Any) -> Outcome:
     return Outcome(row.collection_id, row.workflow_id, outcome, **facts)
 
 
-def of_delete(row: PlannedRow, reply: DeleteOutcome) -> Outcome:
-    """Return what a delete that succeeded means."""
+def of_delete(row: PlannedRow, reply: DeleteOutcome, archived: str | None = None) -> Outcome:
+    """
+    Return what a delete that succeeded means.
+
+    :param archived: ``"none"`` where the server said that there are no results to archive.
+    """
     deleted_at = utc_text(datetime.now(UTC)) if reply == "deleted" else None
-    return of_row(row, str(reply), http_status=reply.http_status, deleted_at=deleted_at, **_facts(reply))
+    facts = _facts(reply)
+    return of_row(row, str(reply), http_status=reply.http_status, deleted_at=deleted_at, archived=archived, **facts)
 
 
 def of_error(row: PlannedRow, error: AnyformatError, max_backoff: float) -> Outcome:

@@ -6,16 +6,16 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED, of_delete, of_error, of_row
+from airflow_provider_anyformat.bulk.outcome import KEPT_AFTER_ALL, MOST_UNRECORDED, of_delete, of_error, of_row
 from airflow_provider_anyformat.bulk.report import duration
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
-from airflow_provider_anyformat.exceptions import AnyformatError
+from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNoResultsError
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
@@ -34,12 +34,14 @@ GRACE = 2.0
 PROGRESS_INTERVAL = 15.0
 _POLL = 0.02
 _MAY_HAVE_NO_RESULTS = frozenset({"error", "cancelled"})
+# Answers that say something of this collection, and nothing of the server or the key.
+_ITS_OWN = frozenset({400, 404, 409, 412, 422})
 
 log = logging.getLogger(__name__)
 
 
-class _NoResultsError(Exception):
-    """A collection that ended without results has none to archive."""
+class _NotFinalError(Exception):
+    """There are no results to archive, but the server does not say that there will be none."""
 
 
 @dataclass(slots=True)
@@ -63,7 +65,8 @@ class DeletePool:
     :param recorder: keeps the outcomes.
     :param workers: number of threads.
     :param archive: keeps each collection's results before it is deleted; ``None`` for no archive.
-    :param resolve_missing: says whether a missing one (HTTP 404) is a failure; ``None``: it stays ``missing``.
+    :param resolve_missing: says what became of one for which the answer was HTTP 404; called in the threads.
+    :param unlisted: ids that are looked up and never deleted, because no listing shows them.
     :param abort_if_all_missing: whether ids that are all missing from the start stop the rest.
     """
 
@@ -74,7 +77,8 @@ class DeletePool:
         *,
         workers: int,
         archive: Archive | None = None,
-        resolve_missing: Callable[[Outcome], Outcome] | None = None,
+        resolve_missing: Callable[[Outcome], Outcome],
+        unlisted: Container[str] = frozenset(),
         abort_if_all_missing: bool = False,
     ) -> None:
         self._client = client
@@ -82,6 +86,7 @@ class DeletePool:
         self._workers = workers
         self._archive = archive
         self._resolve_missing = resolve_missing
+        self._unlisted = unlisted
         self._abort_if_all_missing = abort_if_all_missing
         self._lock = threading.Lock()
         self._todo: Iterator[PlannedRow] = iter(())
@@ -232,9 +237,11 @@ class DeletePool:
     def _work(self) -> None:
         try:
             while (row := self._next()) is not None:
-                outcome = self._delete(row)
+                found = self._delete(row)
+                outcome = self._resolve_missing(found) if found.outcome == "missing" else found
                 with self._lock:
-                    self._inbox.append(self._count(outcome))
+                    self._count(found, outcome)
+                    self._inbox.append(outcome)
                     del self._in_flight[row.collection_id]
         finally:
             with self._lock:
@@ -254,30 +261,35 @@ class DeletePool:
                     return row
             time.sleep(_POLL)
 
-    def _count(self, outcome: Outcome) -> Outcome:
-        """Draw the conclusions from one more outcome, and return it resolved; the caller holds the lock."""
+    def _count(self, found: Outcome, outcome: Outcome) -> None:
+        """Draw the conclusions from one more outcome, as it was found and resolved; the caller holds the lock."""
         self._finished += outcome.outcome != "not_attempted"
-        if outcome.outcome == "missing":
+        if found.outcome == "missing":
             self._missing += 1
             if self._abort_if_all_missing and MISSING_AT_THE_START <= self._missing == self._finished:
                 self.all_missing = True
-            if self._resolve_missing is not None:
-                outcome = self._resolve_missing(outcome)
-        if outcome.is_gone or outcome.outcome == "no_results":
+        if outcome.is_gone or outcome.outcome in KEPT_AFTER_ALL:
             self._in_a_row = 0
-        elif outcome.outcome in ("failed", "unknown"):
+        elif outcome.outcome in ("failed", "unknown") and outcome.http_status not in _ITS_OWN:
             self._in_a_row += 1
         if self.aborted_by is None and (outcome.fatal or self._in_a_row >= FAILURES_IN_A_ROW):
             self.aborted_by = outcome
-        return outcome
 
     def _delete(self, row: PlannedRow) -> Outcome:
         try:
+            if row.collection_id in self._unlisted:
+                return self._look(row)
+            archived = None
             if self._archive is not None:
-                self._archive_results(row)
-            return of_delete(row, self._client.delete_file_collection(row.collection_id))
-        except _NoResultsError:
-            return of_row(row, "no_results", message="it has no results to archive")
+                try:
+                    self._archive_results(row)
+                except AnyformatNoResultsError:
+                    if row.status not in _MAY_HAVE_NO_RESULTS:
+                        raise
+                    archived = "none"
+            return of_delete(row, self._client.delete_file_collection(row.collection_id), archived)
+        except _NotFinalError:
+            return of_row(row, "no_results", message="it has no results to archive, and may still get some")
         except AnyformatError as error:
             return of_error(row, error, self._client.max_backoff)
         except Exception as error:
@@ -285,12 +297,19 @@ class DeletePool:
             log.exception("Deleting collection %s failed unexpectedly", row.collection_id)
             return of_row(row, "unknown", message=f"unexpected {type(error).__name__}", fatal=True)
 
+    def _look(self, row: PlannedRow) -> Outcome:
+        if self._client.is_gone(row.workflow_id or "", row.collection_id):
+            return of_row(row, "gone_unconfirmed")
+        return of_row(row, "not_listed", message="the server does not say that it is gone, but does not list it either")
+
     def _archive_results(self, row: PlannedRow) -> None:
         try:
             body = self._client.get_results(row.workflow_id or "", row.collection_id)
+        except AnyformatNoResultsError:
+            raise
         except AnyformatError as error:
-            if error.status_code in (404, 412) and row.status in _MAY_HAVE_NO_RESULTS:
-                raise _NoResultsError from None
+            if error.status_code in (412, 422) and row.status in _MAY_HAVE_NO_RESULTS:
+                raise _NotFinalError from None
             # No answer, maybe, but no delete either.
             error.fate_unknown = False
             raise

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED
+from airflow_provider_anyformat.bulk.outcome import KEPT_AFTER_ALL, MOST_UNRECORDED
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 
 _IDS_A_LINE = 20
-# Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
-KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due"})
+# A kill loses the ids of at most this many seconds from the log.
+_LOG_SECONDS = 15.0
 
 log = logging.getLogger(__name__)
 
@@ -32,9 +33,9 @@ class Recorder:
         self._outcomes: dict[str, str] = {}
         self._gone: list[str] = []
         self._broken = False
+        self._waiting_since = 0.0
         self.unwritten = 0
         self.failures: dict[str, Outcome] = {}
-        self.missing: dict[str, Outcome] = {}
 
     @property
     def counts(self) -> dict[str, int]:
@@ -64,25 +65,22 @@ class Recorder:
         return "unknown" in self._outcomes.values()
 
     def record(self, outcome: Outcome) -> None:
-        """Keep one outcome; a later one for the same id replaces it. A ``missing`` one is unknown until then."""
+        """Keep one outcome; a later one for the same id replaces it."""
         name = outcome.collection_id
-        self.missing.pop(name, None)
-        if outcome.outcome == "missing":
-            self.missing[name] = outcome
-            outcome = replace(outcome, outcome="unknown")
         self._outcomes[name] = outcome.outcome
         if outcome.outcome in KEPT_AFTER_ALL:
             log.info("Collection %s stays: %s", name, outcome.message)
             outcome = replace(outcome, outcome="not_attempted")
         if outcome.outcome in ("failed", "unknown"):
-            if name not in self.missing:
-                self.failures[name] = outcome
-                log.warning("Collection %s: %s: %s", name, outcome.outcome, outcome.message)
+            self.failures[name] = outcome
+            log.warning("Collection %s: %s: %s", name, outcome.outcome, outcome.message)
         else:
             self.failures.pop(name, None)
         self._write(outcome)
 
     def _write(self, outcome: Outcome) -> None:
+        if not self.unwritten:
+            self._waiting_since = time.monotonic()
         self.unwritten += 1
         if self._ledger is not None:
             self._ledger.record(outcome)
@@ -98,8 +96,13 @@ class Recorder:
         :raises AnyformatLedgerError: it could not be written.
         """
         # Half of what may be lost, so that the threads go on while the other half is being written.
-        if self.unwritten >= MOST_UNRECORDED // 2 or (self._ledger is not None and self._ledger.due()):
+        if self.unwritten >= MOST_UNRECORDED // 2 or self._is_late():
             self.flush()
+
+    def _is_late(self) -> bool:
+        if self._ledger is not None:
+            return self._ledger.due()
+        return self.unwritten > 0 and time.monotonic() - self._waiting_since >= _LOG_SECONDS
 
     def flush(self) -> None:
         """

@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.retention.plan import PurgePlan, utc_text
+from airflow_provider_anyformat.retention.reasons import ANOMALIES
 from airflow_provider_anyformat.retention.words import policy_words
 
 if TYPE_CHECKING:
@@ -188,18 +189,18 @@ def log_plan(plan: PurgePlan) -> None:
     log_unmatched(plan)
 
 
-def log_applied(plan: PurgePlan, gone: int) -> None:
+def log_applied(plan: PurgePlan, unlisted: int) -> None:
     """
     Say in one line what becomes of an earlier plan's rows.
 
-    :param gone: how many of ``plan.rows`` are gone already.
+    :param unlisted: how many of ``plan.rows`` the listing does not show.
     """
     log.log(
         logging.WARNING if plan.kept else logging.INFO,
-        "the plan lists %s, of which %s are to be deleted now, %s are gone already, kept: %s",
+        "the plan lists %s, of which %s are to be deleted now, %s are not listed any more and are looked up, kept: %s",
         plan.due,
-        len(plan.rows) - gone,
-        gone,
+        len(plan.rows) - unlisted,
+        unlisted,
         numbers(plan.kept),
     )
     log_unmatched(plan)
@@ -232,11 +233,12 @@ def log_end(summary: dict[str, Any], plan: PurgePlan, *, plan_only: bool = False
             f"done: deleted {summary['deleted']}, already gone {summary['already_gone']}, failed {summary['failed']},"
             f" not attempted {summary['not_attempted']}, kept {kept}"
         )
+    anomalies = {reason: number for reason, number in summary["kept"].items() if reason in ANOMALIES}
     log.log(
-        logging.WARNING if plan.anomalies or summary["failed"] or summary["not_attempted"] else logging.INFO,
+        logging.WARNING if anomalies or summary["failed"] or summary["not_attempted"] else logging.INFO,
         "%s%s",
         end,
-        f"\nplease look into {numbers(plan.anomalies)}" if plan.anomalies else "",
+        f"\nplease look into {numbers(anomalies)}" if anomalies else "",
     )
 
 

@@ -13,7 +13,12 @@ from airflow_provider_anyformat.bulk.pool import DeletePool
 from airflow_provider_anyformat.bulk.recorder import Recorder
 from airflow_provider_anyformat.bulk.report import log_end, make_summary, plan_markdown, plan_table
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
-from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatValueError
+from airflow_provider_anyformat.exceptions import (
+    AnyformatBulkError,
+    AnyformatError,
+    AnyformatStoppedError,
+    AnyformatValueError,
+)
 from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.chain import follow
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
@@ -65,8 +70,8 @@ class DeletionRun:
     :param client: the client, paced.
     :param plan: what to delete.
     :param options: how.
-    :param gone: planned ids that the listing does not show any more; they are recorded and not asked for.
-    :param resolve_missing: see :class:`DeletePool`.
+    :param unlisted: planned ids that the listing does not show; they are looked up and never deleted.
+    :param resolve_missing: see :class:`DeletePool`; default: the server says whether it is gone.
     :param abort_if_all_missing: see :class:`DeletePool`.
     """
 
@@ -76,7 +81,7 @@ class DeletionRun:
         plan: PurgePlan,
         options: RunOptions,
         *,
-        gone: Collection[str] = (),
+        unlisted: Collection[str] = (),
         resolve_missing: Callable[[Outcome], Outcome] | None = None,
         abort_if_all_missing: bool = False,
     ) -> None:
@@ -84,6 +89,7 @@ class DeletionRun:
         self._client = client
         self._root = options.ledger
         self._push = options.push
+        self._unlisted = set(unlisted)
         self._ledger = None
         if options.ledger is not None:
             self._ledger = Ledger(options.ledger, plan.origin, signer=options.signer)
@@ -93,11 +99,11 @@ class DeletionRun:
             self._recorder,
             workers=options.max_workers,
             archive=None if options.archive is None else Archive(options.archive),
-            resolve_missing=resolve_missing,
+            resolve_missing=resolve_missing or self._ask_server,
+            unlisted=self._unlisted,
             abort_if_all_missing=abort_if_all_missing,
         )
         self._next_row = 0
-        self._gone = gone
         # What is not asked for, although it is in the plan.
         self._skipped: set[str] = set()
 
@@ -135,7 +141,6 @@ class DeletionRun:
         try:
             if scan is not None:
                 self._settle(scan)
-            self._record_gone()
             left = self._pool.run(
                 self._rows(),
                 len(self.plan.rows) - len(self._skipped),
@@ -145,8 +150,6 @@ class DeletionRun:
             for row in left:
                 self._recorder.record(of_row(row, "not_attempted"))
                 self._recorder.tick()
-            if scan is not None and self._recorder.missing:
-                self._confirm_missing(scan)
             summary = self._end()
         except BaseException as error:
             self._end_badly(error)
@@ -166,16 +169,16 @@ class DeletionRun:
         if self._root is None or self._ledger is None:
             return
 
-        def shows(collection_id: str) -> bool:
+        def is_gone(workflow_id: str, collection_id: str) -> bool:
             self._client.check_stopped("settling what earlier runs left open")
-            return bool(scan.shown_by(collection_id))
+            return not scan.shown_by(collection_id) and bool(self._client.is_gone(workflow_id, collection_id))
 
         settled = settle(
             self._root,
             self._ledger,
             self.plan.origin,
             workflow_ids=self.plan.workflow_ids,
-            shows=shows,
+            is_gone=is_gone,
             planned={row.collection_id for row in self.plan.rows},
         )
         for sentence in settled.warnings:
@@ -186,12 +189,6 @@ class DeletionRun:
                 len(settled.outcomes),
             )
 
-    def _record_gone(self) -> None:
-        for row in self.plan.rows:
-            if row.collection_id in self._gone:
-                self._skip(of_row(row, "gone_unconfirmed"))
-                self._recorder.tick()
-
     def _skip(self, outcome: Outcome) -> None:
         self._skipped.add(outcome.collection_id)
         self._recorder.record(outcome)
@@ -201,33 +198,37 @@ class DeletionRun:
         rows = self.plan.rows[self._next_row :]
         again = scan.again()
         due = {row.collection_id for row in due_both_times(rows, again.selections)}
-        skipped_before = len(self._skipped)
+        skipped_before, unlisted_before = len(self._skipped), len(self._unlisted)
         for row in rows:
             if row.collection_id in due or row.collection_id in self._skipped:
                 continue
             if again.shown_by(row.collection_id):
                 self._skip(of_row(row, "no_longer_due", message="it is no longer due"))
             else:
-                self._skip(of_row(row, "gone_unconfirmed"))
+                self._unlisted.add(row.collection_id)
         if len(self._skipped) > skipped_before:
-            number = len(self._skipped) - skipped_before
-            log.warning("%s planned collections skipped: already gone or no longer due", number)
+            log.warning("%s planned collections skipped: no longer due", len(self._skipped) - skipped_before)
+        if len(self._unlisted) > unlisted_before:
+            number = len(self._unlisted) - unlisted_before
+            log.warning("%s planned collections are not listed any more: looking each up", number)
 
-    def _confirm_missing(self, scan: Scan) -> None:
-        """A collection that was listed a moment ago and is missing now may be gone, or the answer may be wrong."""
-        missing = list(self._recorder.missing.values())
-        log.info("%s collections that had been listed were missing (HTTP 404): listing once more", len(missing))
-        again = scan.again()
-        listed: dict[str, Any] = {
-            "outcome": "failed",
-            "error_code": "still_listed",
-            "message": "still_listed: HTTP 404 for a delete, but the listing still shows it",
-            "retryable": True,
-        }
-        for each in missing:
-            bare = Outcome(each.collection_id, each.workflow_id, "already_gone", 404)
-            self._recorder.record(replace(bare, **listed) if again.shown_by(each.collection_id) else bare)
-            self._recorder.tick()
+    def _ask_server(self, missing: Outcome) -> Outcome:
+        """A collection that was listed and is missing now may be gone, or the answer may be wrong: ask for it."""
+        try:
+            gone = self._client.is_gone(missing.workflow_id or "", missing.collection_id)
+        except AnyformatStoppedError:
+            gone = None
+        if gone:
+            return replace(missing, outcome="already_gone")
+        if gone is None:
+            return replace(missing, outcome="unknown", retryable=True)
+        return replace(
+            missing,
+            outcome="failed",
+            error_code="still_exists",
+            message="still_exists: HTTP 404 for a delete, but the collection still exists",
+            retryable=True,
+        )
 
     def _end(self) -> dict[str, Any]:
         summary = make_summary(self.plan, self._recorder, self._ledger)

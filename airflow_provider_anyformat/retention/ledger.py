@@ -48,13 +48,14 @@ class Outcome:
     :param collection_id: its id.
     :param workflow_id: its workflow; ``None`` where only ids were given.
     :param outcome: one of ``OUTCOMES``. Before it is written also ``missing`` (HTTP 404, not judged yet),
-        ``no_results`` and ``no_longer_due``.
+        ``no_results``, ``no_longer_due`` and ``not_listed``.
     :param http_status: status of the last answer, or ``None``.
     :param error_code: the envelope's, or ``None``.
     :param request_id: likewise.
     :param attempts: how many requests were sent for it.
     :param deleted_at: when the answer came, in UTC, for ``deleted``.
     :param server_date: the ``Date`` of the last answer, as sent.
+    :param archived: ``"none"`` where the server said that there are no results to archive; written only then.
     :param message: why, for the log; empty where there is nothing to say. It is not written, nor are the last three.
     :param retryable: whether a later try of a failed one could succeed.
     :param fatal: whether the same would happen to every other collection.
@@ -70,6 +71,7 @@ class Outcome:
     attempts: int = 0
     deleted_at: str | None = None
     server_date: str | None = None
+    archived: str | None = None
     message: str = ""
     retryable: bool = False
     fatal: bool = False
@@ -82,7 +84,8 @@ class Outcome:
 
     def line(self) -> bytes:
         """Return the row of ``outcomes-….jsonl``."""
-        return canonical({name: getattr(self, name) for name in _WRITTEN})
+        row = {name: getattr(self, name) for name in _WRITTEN}
+        return canonical(row if self.archived is None else row | {"archived": self.archived})
 
 
 _WRITTEN = tuple(each.name for each in fields(Outcome))[:9]

@@ -78,7 +78,15 @@ HELD_DATED_FORMS = frozenset({CODE_HELD_YOUNG, CODE_HELD_OLD, CODE_HELD_FUTURE})
 
 # Reasons that somebody should look into: where they keep rows, a retention may silently have stopped.
 ANOMALIES = frozenset(
-    {"contradictory", "status_unknown", "timestamp_missing", "timestamp_unreadable", "timestamp_future"}
+    {
+        "contradictory",
+        "status_unknown",
+        "timestamp_missing",
+        "timestamp_unreadable",
+        "timestamp_future",
+        "no_results",
+        "not_listed",
+    }
 )
 
 

@@ -24,7 +24,7 @@ class Settled:
     """
     What :func:`settle` did.
 
-    :param outcomes: a ``gone_unconfirmed`` for each id that was planned, has no outcome and is no longer listed.
+    :param outcomes: a ``gone_unconfirmed`` for each id that was planned, has no outcome and is gone.
     :param warnings: sentences about files that could not be read.
     """
 
@@ -38,14 +38,14 @@ def settle(
     origin: Origin,
     *,
     workflow_ids: Collection[str],
-    shows: Callable[[str], bool],
+    is_gone: Callable[[str, str], bool],
     planned: Collection[str],
 ) -> Settled:
     """
     Write down the fate of what earlier, killed runs of the same task planned and left without an outcome.
 
     Call it after this run's plan is written and before its first delete. Only folders of this task without a
-    ``summary.json`` are read, those of all its map indexes. What the listing no longer shows becomes
+    ``summary.json`` are read, those of all its map indexes. What the server says is gone becomes
     ``gone_unconfirmed`` in *this* run's outcomes, for nothing that exists is ever written to; what it still shows and
     this run plans is in this run's hands. ``settled-….json``, one for each old folder and workflow, says that this was
     done, and which of its ids are still listed without being planned again, so that no later run reads the old
@@ -58,7 +58,7 @@ def settle(
     :param ledger: this run's.
     :param origin: this run.
     :param workflow_ids: the workflows of which this run has a complete listing.
-    :param shows: says whether the listing of any of them shows an id.
+    :param is_gone: says of a workflow's id whether it is certainly gone: the server says so, and no listing shows it.
     :param planned: the ids of this run's plan.
     :raises AnyformatLedgerError: this run's ledger could not be written, or the earlier runs' folders not listed.
     """
@@ -82,7 +82,7 @@ def settle(
     found = [left for name in old.open_runs(own) for left in old.left_open(name, workflow_ids)]
     gone = old.gone
     for left in found:
-        still = {each for each in left.ids if shows(each)}
+        still = {each for each in left.ids - gone if not is_gone(left.workflow_id, each)}
         for collection_id in sorted(left.ids - still - gone):
             outcome = Outcome(collection_id, left.workflow_id, "gone_unconfirmed")
             settled.outcomes.append(outcome)

@@ -48,6 +48,28 @@ class TestExactlyThatPlan:
         for name in ("cutoff", "plan_path", "plan_digest"):
             assert summary[name] == planned.summary[name]
 
+    def test_what_the_listing_skipped_is_neither_gone_nor_deleted(
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path
+    ) -> None:
+        """Rows shift while pages are read: what is deleted from page 1 hides as many from page 2."""
+        old(sandbox, workflow, 30)
+        sandbox.page_size_cap = 10
+        planned = Planned(sandbox, tmp_path, workflow_id=workflow)
+        removed: list[str] = []
+
+        def mangle(number: int, page: dict[str, Any]) -> dict[str, Any]:
+            if number == 1 and not removed:
+                removed.extend(row["id"] for row in page["results"])
+                for each in removed:
+                    sandbox.remove_collection(each)
+            return page
+
+        sandbox.mangle_page = mangle
+        summary = planned.applied(ledger_path=str(tmp_path / "applied"))
+        there = left(sandbox, workflow)
+        assert len(removed) == len(there) == 10
+        assert (summary["already_gone"], summary["deleted"], summary["kept"]) == (0, 20, {"not_listed": 10})
+
     def test_the_ledger_is_its_own(self, planned: Planned, workflow: str, tmp_path: Path) -> None:
         before = {path: path.read_bytes() for path in planned.path.iterdir()}
         summary = planned.applied(ledger_path=str(tmp_path / "applied"), approved_by="jane")

@@ -18,6 +18,7 @@ from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from tests.integration.purges import QUICK, FakeTaskInstance, fill, ledger_of, purge
+from tests.integration.purging import at_request
 from tests.integration.s3_server import S3Server
 
 _numbers = itertools.count()
@@ -141,30 +142,48 @@ def test_without_its_results_a_collection_stays(
 
 
 @pytest.mark.parametrize("status", ["error", "cancelled"])
-def test_what_ended_without_results_is_kept(sandbox: Any, tmp_path: Path, status: str) -> None:
+@pytest.mark.parametrize("failure_status", [412, 422])
+def test_what_will_never_have_results_is_deleted(
+    sandbox: Any, tmp_path: Path, status: str, failure_status: int
+) -> None:
     workflow_id, due = fill(sandbox, 3)
-    ended = sandbox.fill(workflow_id, 2, status=status, created_at=None)
+    ended = sandbox.fill(workflow_id, 4, status=status, created_at=None)
     for each in ended:
         sandbox.update_collection(each, created_at="2020-01-01T00:00:00Z")
-    sandbox.failure_status = 412
-    # One of them has results all the same.
+    sandbox.failure_status = failure_status
+    # One of them has results all the same; of two others the server does not say that there will be none.
     body = b'{"partial": true}'
     sandbox.fail_next(path=f"{ended[0]}/results/", status=200, body=body)
+    sandbox.fail_next(path=f"{ended[1]}/results/", status=412, body=b'{"error": "not ready"}')
+    sandbox.fail_next(path=f"{ended[2]}/results/", status=422, body=b'{"detail": []}')
     summary = purge(
         workflow_id,
         statuses=["processed", status],
+        limit=7,
         archive_path=str(tmp_path / "archive"),
         ledger_path=str(tmp_path / "ledger"),
     )
 
-    assert set(sandbox.deleted) == {*due, ended[0]}
+    assert set(sandbox.deleted) == {*due, ended[0], ended[3]}
     assert (tmp_path / "archive" / workflow_id / f"{ended[0]}.json").read_bytes() == body
-    assert summary["kept"] == {"no_results": 1, "too_young": 1}
+    assert summary["kept"] == {"no_results": 2, "too_young": 1}
     counts = {name: summary[name] for name in ("due", "requested", "deleted", "failed", "not_attempted")}
-    assert counts == {"due": 5, "requested": 4, "deleted": 4, "failed": 0, "not_attempted": 0}
+    assert counts == {"due": 7, "requested": 5, "deleted": 5, "failed": 0, "not_attempted": 0}
     (run,) = ledger_of(tmp_path / "ledger")
-    assert run.outcomes[ended[1]] == "not_attempted"
+    assert [run.outcomes[each] for each in ended] == ["deleted", "not_attempted", "not_attempted", "deleted"]
+    archived = [json.loads(line) for path in (tmp_path / "ledger").rglob("outcomes-*") for line in path.open()]
+    assert {row["collection_id"]: row["archived"] for row in archived if "archived" in row} == {ended[3]: "none"}
     run.check_digests()
+
+
+def test_what_is_gone_before_its_results_are_asked_for_is_not_deleted(sandbox: Any, tmp_path: Path) -> None:
+    workflow_id, due = fill(sandbox, 3)
+    at_request(sandbox, 2, lambda: sandbox.remove_collection(due[1]), method="GET")
+    summary = purge(workflow_id, archive_path=str(tmp_path / "archive"), ledger_path=str(tmp_path / "ledger"))
+    assert (summary["deleted"], summary["already_gone"], summary["failed"]) == (2, 1, 0)
+    assert due[1] not in {request.path.split("/")[-2] for request in sandbox.requests_to("DELETE")}
+    (run,) = ledger_of(tmp_path / "ledger")
+    assert run.outcomes[due[1]] == "already_gone"
 
 
 def test_an_archive_that_cannot_be_written_keeps_everything(sandbox: Any, tmp_path: Path) -> None:

@@ -161,29 +161,41 @@ class TestFaults:
 
 
 class TestMissing:
-    def test_gone_meanwhile_is_already_gone_after_one_more_listing(
+    def test_gone_meanwhile_is_already_gone_because_the_server_says_so(
         self, sandbox: Sandbox, workflow: str, tmp_path: Path
     ) -> None:
         ids = old(sandbox, workflow, 30)
         at_request(sandbox, 1, lambda: [sandbox.remove_collection(each) for each in ids[-3:]])
         summary = green(workflow_id=workflow, ledger_path=str(tmp_path))
         assert [summary[name] for name in COUNTS[2:]] == [30, 27, 3, 0, 0]
-        assert passes(sandbox) == 2
+        assert passes(sandbox) == 1
+        assert len(sandbox.requests_to("GET", "/results/")) == 3
         assert {each: ledger_outcomes(summary["ledger"])[each] for each in ids[-3:]} == dict.fromkeys(
             ids[-3:], "already_gone"
         )
 
-    def test_a_server_that_says_404_and_lists_it_still(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
+    @pytest.mark.parametrize(
+        ("look", "outcome", "error_code"),
+        [
+            pytest.param(None, "failed", "still_exists", id="it is there"),
+            pytest.param(500, "unknown", "NOT_FOUND", id="no clear answer"),
+            pytest.param("gateway_404", "unknown", "NOT_FOUND", id="a gateway's 404"),
+        ],
+    )
+    def test_a_404_to_a_delete_is_not_enough(
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path, look: int | str | None, outcome: str, error_code: str
+    ) -> None:
         ids = old(sandbox, workflow, 30)
         bad = ids[3:5]
         sandbox.fail_next(FOREVER, 404, method="DELETE", path=any_of(bad))
+        if look is not None:
+            sandbox.fail_next(FOREVER, look, method="GET", path="/results/")
         ran = run(purge(workflow_id=workflow, ledger_path=str(tmp_path)))
         assert ran.is_retryable
         assert all(each in ran.words for each in bad)
         assert ran.counts() == (30, 28, 0, 2, 0)
-        assert passes(sandbox) == 2
         rows = {row["collection_id"]: row for row in ledger_rows(ran.summary["ledger"])}
-        assert [(rows[each]["outcome"], rows[each]["error_code"]) for each in bad] == [("failed", "still_listed")] * 2
+        assert [(rows[each]["outcome"], rows[each]["error_code"]) for each in bad] == [(outcome, error_code)] * 2
 
     def test_both_at_once(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 30)
@@ -205,14 +217,12 @@ class TestMissing:
         summary = green(workflow_id=workflow)
         assert [summary[name] for name in COUNTS[2:]] == [60, 0, 60, 0, 0]
 
-    def test_a_listing_that_breaks_off_confirms_nothing(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
-        ids = old(sandbox, workflow, 30)
-        at_request(sandbox, 1, lambda: sandbox.remove_collection(ids[-1]))
-        at_request(sandbox, 2, lambda: sandbox.fail_next(FOREVER, 500, method="GET"), method="GET")
-        ran = run(purge(workflow_id=workflow, ledger_path=str(tmp_path)))
-        assert ran.is_retryable
-        assert ran.counts() == (30, 29, 0, 1, 0)
-        assert ledger_outcomes(ran.summary["ledger"])[ids[-1]] == "unknown"
+    def test_twenty_that_cannot_be_deleted_do_not_starve_the_others(self, sandbox: Sandbox, workflow: str) -> None:
+        ids = old(sandbox, workflow, 60)
+        sandbox.fail_next(FOREVER, 409, method="DELETE", path=any_of(ids[:25]))
+        ran = run(purge(workflow_id=workflow, max_workers=1))
+        assert ran.counts() == (60, 35, 0, 25, 0)
+        assert left(sandbox, workflow) == set(ids[:25])
 
 
 class TestSeenWhileItRuns:

@@ -79,7 +79,7 @@ class House:
             ledger,
             origin(**changes),
             workflow_ids=tuple(workflow_ids),
-            shows=lambda each: each in self.on_server,
+            is_gone=lambda _, each: each not in self.on_server,
             planned=set(planned),
         )
         after = self.content()
@@ -236,7 +236,7 @@ def test_other_workflows_wait_for_their_own_listing(house: House) -> None:
         new,
         origin(),
         workflow_ids=("wf", "w2"),
-        shows=lambda each: each != "b",
+        is_gone=lambda _, each: each == "b",
         planned=(),
     )
     assert [(each.collection_id, each.workflow_id) for each in settled.outcomes] == [("b", "w2")]
@@ -371,7 +371,7 @@ plan = PurgePlan(rows=rows, listed=len(rows), due=len(rows), kept={}, workflow_i
 print("go", flush=True)
 ledger = Ledger(root, origin)
 ledger.write_plan(plan)
-settle(root, ledger, origin, workflow_ids=("wf",), shows=lambda each: each in listed, planned=listed)
+settle(root, ledger, origin, workflow_ids=("wf",), is_gone=lambda _, each: each not in listed, planned=listed)
 for row in rows:
     if len(ledger.unwritten) >= 200:
         ledger.flush()
