@@ -45,7 +45,7 @@ class TestExactlyThatPlan:
         assert [summary[name] for name in COUNTS] == [19, 10, 10, 10, 0, 0, 0]
         assert summary["kept"] == {}
         assert summary["workflow_ids"] == [workflow]
-        for name in ("cutoff", "plan_path", "plan_digest"):
+        for name in ("plan_path", "plan_digest"):
             assert summary[name] == planned.summary[name]
 
     def test_what_the_listing_skipped_is_neither_gone_nor_deleted(
@@ -68,7 +68,7 @@ class TestExactlyThatPlan:
         summary = planned.applied(ledger_path=str(tmp_path / "applied"))
         there = left(sandbox, workflow)
         assert len(removed) == len(there) == 10
-        assert (summary["already_gone"], summary["deleted"], summary["kept"]) == (0, 20, {"not_listed": 10})
+        assert (summary["already_gone"], summary["deleted"], summary["kept"]) == (10, 10, {"not_listed": 10})
 
     def test_the_ledger_is_its_own(self, planned: Planned, workflow: str, tmp_path: Path) -> None:
         before = {path: path.read_bytes() for path in planned.path.iterdir()}
@@ -83,7 +83,7 @@ class TestExactlyThatPlan:
         made, applied = plan_json(str(planned.path)), plan_json(summary["ledger"])
         assert applied["applied_plan"] == {"plan_path": str(planned.path), "plan_digest": planned.digest}
         assert applied["approved_by"] == "jane"
-        for name in ("service", "workflows", "policy", "cutoff", "count"):
+        for name in ("service", "workflows", "policy", "count"):
             assert applied[name] == made[name]
         assert applied["digest"] != made["digest"]
 

@@ -171,7 +171,8 @@ def test_what_will_never_have_results_is_deleted(
     assert counts == {"due": 7, "requested": 5, "deleted": 5, "failed": 0, "not_attempted": 0}
     (run,) = ledger_of(tmp_path / "ledger")
     assert [run.outcomes[each] for each in ended] == ["deleted", "not_attempted", "not_attempted", "deleted"]
-    archived = [json.loads(line) for path in (tmp_path / "ledger").rglob("outcomes-*") for line in path.open()]
+    files = (tmp_path / "ledger").rglob("outcomes-*")
+    archived = [json.loads(line) for path in files for line in path.read_text().splitlines()]
     assert {row["collection_id"]: row["archived"] for row in archived if "archived" in row} == {ended[3]: "none"}
     run.check_digests()
 
