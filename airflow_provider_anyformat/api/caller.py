@@ -16,7 +16,15 @@ from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL, check_api_k
 from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.api.quota import RateLimiter
-from airflow_provider_anyformat.api.replies import Reply, error_from_reply, is_impossible, read_http_date, repeats
+from airflow_provider_anyformat.api.replies import (
+    NO_COLLECTION,
+    NO_WORKFLOW,
+    Reply,
+    error_from_reply,
+    is_impossible,
+    read_http_date,
+    repeats,
+)
 from airflow_provider_anyformat.api.transport import ERROR_BYTES, BearerAuth, NoAuth, Session
 from airflow_provider_anyformat.exceptions import (
     AnyformatClientError,
@@ -192,7 +200,8 @@ class Caller:
                 f"; the server asked for a wait of {error.retry_after:.0f} s, longer than max_backoff"
                 f" ({self.max_backoff:g} s): try again later"
             )
-        error.args = (f"{call.name}: {error.args[0]}{notes}",)
+        text = error.args[0].replace(NO_COLLECTION, NO_WORKFLOW) if call.of_workflow else error.args[0]
+        error.args = (f"{call.name}: {text}{notes}",)
 
     def refusal(self, call: Call, reply: Reply, kind: type[AnyformatError] | None = None) -> AnyformatError:
         """Return the error for a reply that was expected and is no success; ``kind`` instead of the status's own."""

@@ -12,12 +12,16 @@ class Call:
     :param name: what it is, for messages.
     :param tries: how many at most; default: the client's ``max_attempts``.
     :param permit: what the rate limiter's ``acquire`` returned, where that was called before.
+    :param of_workflow: whether it names a workflow, which an HTTP 404 is then about, and not a collection.
     """
 
-    __slots__ = ("attempts", "fate_unknown", "free_until", "name", "permit", "spent", "tries")
+    __slots__ = ("attempts", "fate_unknown", "free_until", "name", "of_workflow", "permit", "spent", "tries")
 
-    def __init__(self, name: str, *, tries: int | None = None, permit: float | None = None) -> None:
+    def __init__(
+        self, name: str, *, tries: int | None = None, permit: float | None = None, of_workflow: bool = False
+    ) -> None:
         self.name = name
+        self.of_workflow = of_workflow
         self.tries = tries
         self.permit = permit
         self.attempts = 0
@@ -41,7 +45,7 @@ class Submit(Call):
     __slots__ = ("repeatable",)
 
     def __init__(self, name: str, *, repeatable: bool) -> None:
-        super().__init__(name)
+        super().__init__(name, of_workflow=True)
         self.repeatable = repeatable
 
     def may_repeat(self, error: AnyformatError) -> bool:

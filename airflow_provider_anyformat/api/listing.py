@@ -6,7 +6,7 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 
-from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatListingError
 
 # A listing may grow while it is read; past twice its first size and this many pages it is taken for endless.
@@ -66,7 +66,7 @@ class ListingPass:
         if isinstance(rows, Rows):
             keys, prints = rows.hashes()
         else:
-            keys, prints = [hash(row.id) for row in rows], [hash(row) for row in rows]
+            keys, prints = [hash(canonical_id(row.id)) for row in rows], [hash(row) for row in rows]
         if not self._all_new(keys):
             first = self._first_seen(keys, prints)
             rows, keys, prints = [rows[at] for at in first], [keys[at] for at in first], [prints[at] for at in first]
@@ -133,20 +133,23 @@ class ListingPass:
         """Return where :meth:`add` gave out ids of these hashes; call it before :meth:`shows`."""
         return [position for position, key in enumerate(self._shown) if key in keys] if keys else []
 
-    def shared_with(self, other: ListingPass) -> set[int]:
-        """Return the hashes of the ids that both readings showed."""
-        fewer, more = sorted((self._shown, other._shown), key=len)
-        return set(fewer).intersection(more)
+    def repeats(self, seen: set[int]) -> set[int]:
+        """Return the hashes in ``seen`` of ids that this reading showed, too, and add all of its own to ``seen``."""
+        found = seen.intersection(self._shown)
+        seen.update(self._shown)
+        return found
 
     def positions(self, collection_ids: Iterable[str]) -> dict[str, int]:
         """Return where, counted from 0, :meth:`add` gave out each of these ids; call it before :meth:`shows`."""
-        wanted = {hash(each): each for each in collection_ids}
-        return {wanted[key]: position for position, key in enumerate(self._shown) if key in wanted}
+        wanted = {each: hash(canonical_id(each)) for each in collection_ids}
+        keys = set(wanted.values())
+        places = {key: position for position, key in enumerate(self._shown) if key in keys}
+        return {each: places[key] for each, key in wanted.items() if key in places}
 
     def shows(self, collection_id: str) -> bool:
         """Say whether this reading showed a collection of this id."""
         if not self._sorted:
             self._shown, self._sorted = array("q", sorted(self._shown)), True
-        key = hash(collection_id)
+        key = hash(canonical_id(collection_id))
         place = bisect_left(self._shown, key)
         return place < len(self._shown) and self._shown[place] == key

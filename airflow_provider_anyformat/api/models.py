@@ -5,21 +5,26 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import MAXYEAR, MINYEAR, UTC, datetime
+from datetime import MAXYEAR, MINYEAR, UTC, datetime, timedelta
 from operator import itemgetter
 from sys import intern
 from typing import Any, TypeGuard, overload
 
 from airflow_provider_anyformat.exceptions import AnyformatListingError, AnyformatValueError
 
+FINISHED_STATUSES = frozenset({"processed", "error", "cancelled"})
+KNOWN_STATUSES = FINISHED_STATUSES | {"pending", "queued", "in_progress"}
+# Clock skew up to this is normal.
+CLOCK_SKEW = timedelta(minutes=5)
 ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # What a missing XCom or an empty database field looks like once a template has made it text.
 NULL_WORDS = frozenset({"none", "null", "nan", "undefined"})
 
 _matches_id = ID_PATTERN.fullmatch
-_is_hyphenated_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
+_is_bare_uuid = re.compile(r"[0-9a-f]{32}").fullmatch
 _ID_BYTES = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"
 _LONGEST_ID = 128
+_BARE_UUID_LENGTH = 32
 _LONGEST_NULL_WORD = max(map(len, NULL_WORDS))
 _read_iso = datetime.fromisoformat
 # As in 2026-01-31T12:30; a bare date would read as its midnight, up to a day before the moment it means.
@@ -69,9 +74,11 @@ def check_id(value: object, field: str = "collection_id") -> str:
 
 
 def canonical_id(value: str) -> str:
-    """Return an id in the form in which ids are compared: without case, and a UUID without its hyphens."""
+    """Return an id in the form in which ids are compared: in lower case, and a UUID with its hyphens."""
     text = value.lower()
-    return text.replace("-", "") if _is_hyphenated_uuid(text) else text
+    if not _is_bare_uuid(text):
+        return text
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
 
 
 def shown(value: object, limit: int = 200) -> str:
@@ -246,7 +253,11 @@ class Rows(Sequence[FileCollection]):
             prints = list(map(hash, self._sent))
         except TypeError:
             prints = list(map(_fingerprint, self._sent))
-        return [hash(sent[_ID]) for sent in self._sent], prints
+        ids = [sent[_ID] for sent in self._sent]
+        text = "".join(ids)
+        if text != text.lower() or _BARE_UUID_LENGTH in map(len, ids):
+            ids = list(map(canonical_id, ids))
+        return list(map(hash, ids)), prints
 
 
 def _sent(results: list[Any]) -> list[tuple[Any, ...]]:

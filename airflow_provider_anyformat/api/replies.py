@@ -38,13 +38,20 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2
 # A message shows no more levels of a nested body, which also may be nested as deep as the interpreter bears.
 _LEVELS = 6
 
+NO_COLLECTION = (
+    "anyformat has no such thing for this key: it was deleted before, or the id is another organisation's, or it is a"
+    " file_id where a collection_id is needed"
+)
+NO_WORKFLOW = (
+    "anyformat has no workflow of this id for this key: it was deleted, or it is another organisation's; check"
+    " workflow_id"
+)
 _ADVICE = {
     401: "anyformat does not accept the API key of the connection: it is mistyped, or was revoked when a new one was"
     " made",
     402: "the organisation is out of credit",
     403: "the API key is not allowed to do this",
-    404: "anyformat has no such thing for this key: it was deleted before, or the id is another organisation's, or it"
-    " is a file_id where a collection_id is needed",
+    404: NO_COLLECTION,
     412: "the results are not ready",
     422: "anyformat refused the request's values",
     429: "the rate limit of the API key is used up",

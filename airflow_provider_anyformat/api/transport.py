@@ -22,6 +22,7 @@ import requests
 from requests.adapters import HTTPAdapter
 from requests.auth import AuthBase
 from requests.cookies import RequestsCookieJar
+from requests.exceptions import InvalidProxyURL
 from urllib3.exceptions import HeaderParsingError, HTTPError
 from urllib3.util.response import assert_header_parsing
 
@@ -214,6 +215,13 @@ class ExchangeAdapter(HTTPAdapter):
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self._watch(self.poolmanager)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().get_connection_with_tls_context(*args, **kwargs)
+        except TypeError:
+            # As of http://user:password@, of which requests cannot make a text.
+            raise InvalidProxyURL("the proxy in the environment, such as HTTPS_PROXY, has no host") from None
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
         known = proxy in self.proxy_manager

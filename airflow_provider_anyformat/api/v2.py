@@ -45,7 +45,7 @@ def pages(caller: Caller, workflow_id: str, tries: int | None = None) -> Iterato
     while more:
         number += 1
         page = caller.page(
-            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries),
+            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, of_workflow=True),
             f"/v2/workflows/{workflow_id}/files/",
             {"page": number, "page_size": PAGE_SIZE},
             partial(_read_page, workflow_id=workflow_id, number=number),

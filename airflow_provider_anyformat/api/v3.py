@@ -65,7 +65,7 @@ def pages(caller: Caller, workflow_id: str, tries: int | None = None) -> Iterato
     while True:
         number += 1
         page, cursor = caller.page(
-            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries),
+            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, of_workflow=True),
             f"/v3/workflows/{workflow_id}/document-packets/",
             params,
             partial(_read_page, workflow_id=workflow_id, number=number),

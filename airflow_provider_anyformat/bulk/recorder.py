@@ -72,8 +72,10 @@ class Recorder:
             log.info("Collection %s stays: %s", name, outcome.message)
             outcome = replace(outcome, outcome="not_attempted")
         if outcome.outcome in ("failed", "unknown"):
+            # What is wrong with the key or the account is said of the first alone: it is true of all in flight.
+            if not (outcome.fatal and any(each.fatal for each in self.failures.values())):
+                log.warning("Collection %s: %s: %s", name, outcome.outcome, outcome.message)
             self.failures[name] = outcome
-            log.warning("Collection %s: %s: %s", name, outcome.outcome, outcome.message)
         else:
             self.failures.pop(name, None)
         self._write(outcome)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -19,7 +20,7 @@ from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, read_pa
 from airflow_provider_anyformat.retry_policies import with_default
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.bulk import RunOptions
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 # What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
 
+_PACKAGE = f"{__name__.partition('.')[0]}."
 # What one XCom can sensibly hold, and a mapped task expand over.
 LARGEST_LIST = 100_000
 # What the event of an asset tells of a run: every viewer may read it, so there are no ids, globs or names.
@@ -214,7 +216,37 @@ class Task:
             instance.xcom_push(key=key, value=value)
 
 
-class _AnyformatOperator(BaseOperator):
+_OperatorMeta: Any = type(BaseOperator)
+
+
+class _Checked(_OperatorMeta):
+    """Checks, as soon as an operator is made, all that no template makes later: a mistake is the DAG's import error."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with final_errors():
+            if "dry_run" in kwargs:
+                raise AnyformatValueError("dry_run: there is no such parameter; write plan_only=True")
+            made = super().__call__(*args, **kwargs)
+            # A subclass of a user's may template other fields, and need not have called our constructor.
+            own = next(each for each in made.__class__.__mro__ if each.__module__.startswith(_PACKAGE))
+            values = {name: getattr(made, name, NOT_GIVEN) for name in own.template_fields}
+            read_parameters({name: value for name, value in values.items() if not _comes_later(value)})
+        return made
+
+
+def _comes_later(value: object) -> bool:
+    """Say whether Airflow puts another value in its place when the task runs."""
+    if isinstance(value, str):
+        return "{{" in value or "{%" in value or "{#" in value
+    if isinstance(value, Mapping):
+        return any(map(_comes_later, value.values()))
+    if isinstance(value, list | tuple | set):
+        return any(map(_comes_later, value))
+    # An XComArg, a DagParam; or a function of the context.
+    return hasattr(value, "iter_references") or callable(value)
+
+
+class _AnyformatOperator(BaseOperator, metaclass=_Checked):
     """What the operators share: reading what was given, the client while the task runs, and ending it."""
 
     ui_color = "#f6d5d5"
@@ -269,6 +301,10 @@ class _AnyformatOperator(BaseOperator):
                 # Whatever execute() did by then: a task that was killed is not green.
                 client.check_stopped("the task")
                 self._tell_assets(context)
+            except AnyformatError as error:
+                if error.status_code == 401:
+                    error.args = (f"connection {shown(given['anyformat_conn_id'])}: {error}",)
+                raise
             finally:
                 client.close()
                 self._client = None

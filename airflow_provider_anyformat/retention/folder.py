@@ -90,7 +90,7 @@ class LocalFolder:
         finally:
             with suppress(FileNotFoundError):
                 temporary.unlink()
-        _sync(target.parent)
+        _sync_name(target)
 
     def read(self, name: str) -> bytes:
         """Read a file."""
@@ -120,7 +120,7 @@ class LocalFolder:
             return
         self._make(folder.parent)
         folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        _sync_name(folder)
 
 
 def _rename(temporary: Path, target: Path) -> None:
@@ -136,9 +136,13 @@ def _rename(temporary: Path, target: Path) -> None:
         temporary.rename(target)
 
 
-def _sync(folder: Path) -> None:
-    """Bring a folder's list of names to the disk; a file whose name is lost is lost."""
-    descriptor = os.open(folder, os.O_RDONLY)
+def _sync_name(path: Path) -> None:
+    """Bring the name of a new file or folder to the disk; a file whose name is lost is lost."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY)
+    except PermissionError:
+        # Some may add to a folder and not list it. File systems with a journal bring the name along with what it names.
+        descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
     except OSError as error:

@@ -12,6 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.retention.foresight import forecast
 from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy, Selection
 from airflow_provider_anyformat.retention.reasons import ANOMALIES
@@ -107,7 +108,7 @@ class PurgePlan:
     :param cutoff: what is dated before it is old enough; ``None`` without a policy.
     :param guards: the most that may be deleted.
     :param tripped: a sentence for each guard that does not allow this plan, by its parameter.
-    :param unmatched_holds: entries of ``exclude_collection_ids``, in lower case, that no listed row has.
+    :param unmatched_holds: entries of ``exclude_collection_ids``, in canonical form, that no listed row has.
     :param made_at: when, in UTC.
     :param origin: which run made it.
     :param cases: for each workflow that has any, its id and what is held for a case, by the hold's place in the policy.
@@ -172,11 +173,13 @@ class PurgePlan:
         """
         Make the plan of a run that is handed its ids: their order stays, repeats are dropped, held ones are kept.
 
-        :param held: legal holds, compared without case.
+        :param held: legal holds.
         """
-        unique = dict.fromkeys(collection_ids)
-        holds = {entry.lower() for entry in held}
-        rows = [PlannedRow(each, reason="given") for each in unique if each.lower() not in holds]
+        unique: dict[str, str] = {}
+        for each in collection_ids:
+            unique.setdefault(canonical_id(each), each)
+        holds = set(map(canonical_id, held))
+        rows = [PlannedRow(each, reason="given") for key, each in unique.items() if key not in holds]
         plan = cls(
             rows=rows,
             listed=len(unique),
@@ -188,7 +191,7 @@ class PurgePlan:
             guards=guards,
             made_at=now.astimezone(UTC),
             origin=origin,
-            unmatched_holds=tuple(sorted(holds - {each.lower() for each in unique})),
+            unmatched_holds=tuple(sorted(holds - unique.keys())),
         )
         return replace(plan, tripped=plan._tripped())
 
@@ -358,7 +361,7 @@ def cases_of(
 
 
 def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:
-    """Return the legal holds, in lower case, that name no row of any of the finished ``selections``."""
+    """Return the legal holds, in canonical form, that name no row of any of the finished ``selections``."""
     return tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections))))
 
 

@@ -10,12 +10,21 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from itertools import combinations, compress, starmap
+from itertools import compress, starmap
 from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_anyformat.api.listing import ListingPass
-from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, shown
+from airflow_provider_anyformat.api.models import (
+    CLOCK_SKEW,
+    FINISHED_STATUSES,
+    KNOWN_STATUSES,
+    FileCollection,
+    Page,
+    Rows,
+    canonical_id,
+    shown,
+)
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.retention.holds import Hold, HoldMatcher, globs_without_case
 from airflow_provider_anyformat.retention.reasons import (
@@ -45,10 +54,6 @@ from airflow_provider_anyformat.retention.timeline import Timeline
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
 
-FINISHED_STATUSES = frozenset({"processed", "error", "cancelled"})
-KNOWN_STATUSES = FINISHED_STATUSES | {"pending", "queued", "in_progress"}
-# Clock skew up to this is normal.
-CLOCK_SKEW = timedelta(minutes=5)
 AgeBy = Literal["created_at", "updated_at"]
 
 
@@ -73,7 +78,7 @@ class RetentionPolicy:
     :param reference_time: what age counts from, aware; a later one than the time of the decision counts as that time.
     :param age_by: the timestamp that age is taken from, ``created_at`` (default) or ``updated_at``.
     :param statuses: the statuses to delete; default ``("processed",)``. Others than finished ones are never due.
-    :param exclude_collection_ids: legal holds: ids of collections or of files, compared without case; default none.
+    :param exclude_collection_ids: legal holds: ids of collections or of files; default none.
     :param include_names: globs on the whole name, with case; default none, which includes every row.
     :param exclude_names: globs on the whole name, without case; default none.
     :param keep_last: the newest so many of each workflow stay; default 0.
@@ -169,7 +174,7 @@ class Selection:
         self.reading = ListingPass(workflow_id)
         self.cutoff = policy.cutoff(now)
         self.due: list[PlannedRow] = []
-        self.unmatched_holds = {entry.lower() for entry in policy.exclude_collection_ids}
+        self.unmatched_holds = {canonical_id(entry) for entry in policy.exclude_collection_ids}
         self.codes = bytearray()
         # Where in the sequence of rows the due ones stood; and the time of each row in seconds since 1970, or nan.
         self._due_at = array("Q")
@@ -264,13 +269,14 @@ class Selection:
 
     def holds(self, row: FileCollection) -> bool:
         """Say whether a legal hold names this row, and remember which one did."""
-        names = {row.id.lower(), (row.file_id or row.id).lower()} & self._holds
+        own = canonical_id(row.id)
+        names = {own, canonical_id(row.file_id or row.id)} & self._holds
         self.unmatched_holds -= names
         number = self._matcher.number(row.id, row.file_id, row.name)
         if number is not None:
             self.cases[row.id] = min(number, self.cases.get(row.id, number))
         if names or number is not None:
-            self.held.add(hash(row.id))
+            self.held.add(hash(own))
             return True
         return False
 
@@ -328,9 +334,10 @@ def conclude(selections: Sequence[Selection]) -> None:
 
     :param selections: one for each workflow, all by the same policy.
     """
-    shared: set[int] = set()
-    for one, other in combinations(selections, 2):
-        shared |= one.reading.shared_with(other.reading)
+    seen, shared = set[int](), set[int]()
+    if len(selections) > 1:
+        for selection in selections:
+            shared |= selection.reading.repeats(seen)
     held = set[int]().union(*(selection.held for selection in selections))
     for selection in selections:
         reading = selection.reading

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import check_id, parse_timestamp, shown
+from airflow_provider_anyformat.api.models import CLOCK_SKEW, check_id, parse_timestamp, shown
 from airflow_provider_anyformat.exceptions import AnyformatStorageError, AnyformatValueError
 from airflow_provider_anyformat.retention.plan import (
     FORGETS_NEWEST,
@@ -18,7 +18,7 @@ from airflow_provider_anyformat.retention.plan import (
     forgets_newest,
     utc_text,
 )
-from airflow_provider_anyformat.retention.policy import CLOCK_SKEW, PlannedRow, RetentionPolicy
+from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

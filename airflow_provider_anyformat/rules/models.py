@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, WrapValidator, create_model
 
 from airflow_provider_anyformat.api.models import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.parameters import PARAMETERS, is_null, read_parameters
+from airflow_provider_anyformat.parameters import PARAMETERS, read_parameters
+from airflow_provider_anyformat.readers import is_null
 from airflow_provider_anyformat.retention.plan import Guards
 from airflow_provider_anyformat.retention.policy import RetentionPolicy
 from airflow_provider_anyformat.rules.schedule import PRESETS, check_schedule

@@ -109,7 +109,7 @@ class TestForm:
             assert (own & set(dir(BaseOperator))) - OVERRIDDEN - made_by_airflow == set()
 
     def test_the_constructor_only_assigns(self, operator):
-        given = {name: object() for name in parameters(operator)}
+        given = {name: f"{{{{ params.{name} }}}}" for name in parameters(operator)}
         made = operator(task_id="t", **given)
         for name, value in given.items():
             assert getattr(made, name) is value
@@ -187,10 +187,16 @@ def connected(anyformat_sandbox, monkeypatch):
     return anyformat_sandbox
 
 
-def refused(made, name, sandbox):
+def refused(operator, name, value, sandbox):
+    """The sentence, which is the same when the DAG is parsed as when a template gave the value."""
+    with pytest.raises(AirflowFailException) as at_parsing:
+        make(operator, **{name: value})
+    made = make(operator, **{name: "{{ params.x }}"})
+    setattr(made, name, value)
     with pytest.raises(AirflowFailException) as caught:
         made.execute({})
     text = str(caught.value)
+    assert text == str(at_parsing.value)
     assert text.startswith(f"{name}: ")
     assert sandbox.requests == []
     return text
@@ -201,30 +207,52 @@ class TestBadInput:
     def test_what_was_given_and_is_missing_fails_for_good_and_is_named(self, operator, connected):
         for name in set(operator.template_fields) - MAY_BE_NOTHING:
             for value in NOTHING:
-                text = refused(make(operator, **{name: value}), name, connected)
+                text = refused(operator, name, value, connected)
                 assert ascii(value) in text
                 assert "it takes" in text.lower()
 
     def test_what_is_of_no_use_fails_for_good_and_is_named(self, operator, connected):
         for name in operator.template_fields:
-            refused(make(operator, **{name: b"bytes"}), name, connected)
-            refused(make(operator, **{name: object}), name, connected)
+            refused(operator, name, b"bytes", connected)
+            refused(operator, name, object(), connected)
 
     def test_booleans_are_read_strictly(self, operator, connected):
         for name, parameter in parameters(operator).items():
             if type(parameter.default) is bool:
                 for value in NO_BOOLEANS:
-                    assert "True or False" in refused(make(operator, **{name: value}), name, connected)
+                    assert "True or False" in refused(operator, name, value, connected)
 
     def test_a_text_that_is_no_list_is_never_split(self, operator, connected):
         for name, parameter in parameters(operator).items():
             if isinstance(parameter.default, tuple) or name == "collection_ids":
-                text = refused(make(operator, **{name: "first-id,second-id"}), name, connected)
-                assert "never split on commas" in text
+                assert "never split on commas" in refused(operator, name, "first-id,second-id", connected)
+
+    def test_what_airflow_fills_in_later_is_not_read_at_parsing(self, operator):
+        with DAG("later", schedule=None, start_date=datetime(2026, 1, 1, tzinfo=UTC), params={"x": "y"}) as dag:
+            before = BaseOperator(task_id="before")
+            later = ["{{ x }}", "{% if x %}y{% endif %}", ["{{ x }}", "a b"], {"id": "{{ x }}"}, before.output]
+            later += [dag.param("x"), lambda context, jinja_env: "y"]
+            for name in operator.template_fields:
+                for number, value in enumerate(later):
+                    make(operator, task_id=f"{name}-{number}", **{name: value})
+                operator.partial(task_id=f"{name}-mapped").expand(**{name: before.output})
+
+    def test_an_operator_of_ones_own_may_read_its_parameters_itself(self, operator):
+        class Own(operator):  # type: ignore[valid-type,misc]
+            template_fields = ()
+
+            def __init__(self, own, **kwargs):
+                super().__init__(**kwargs)
+
+        Own(task_id="t", own="a b", **{name: NEEDED[name] for name in NEEDED if name in parameters(operator)})
+
+    def test_dry_run_is_called_plan_only(self, operator):
+        with pytest.raises(AirflowFailException, match=r"^dry_run: .*plan_only=True$"):
+            make(operator, dry_run=True)
 
     def test_the_connection_is_named_too(self, operator, connected, airflow_database):
-        text = refused(make(operator, anyformat_conn_id="nobody_made_this"), "anyformat_conn_id", connected)
-        assert "'nobody_made_this'" in text
+        with pytest.raises(AirflowFailException, match=r"^anyformat_conn_id: .*'nobody_made_this'"):
+            make(operator, anyformat_conn_id="nobody_made_this").execute({})
 
 
 @every_operator

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.plan import canonical, digest_of
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import Ran, ledger_rows, run
+from tests.integration.purging import Ran, ledger_rows, rendered, run
 
-plan_task = partial(PurgeFileCollectionsOperator, task_id="plan", older_than="P90D", plan_only=True)
-apply_task = partial(ApplyPurgePlanOperator, task_id="apply")
+plan_task = rendered(PurgeFileCollectionsOperator, task_id="plan", older_than="P90D", plan_only=True)
+apply_task = rendered(ApplyPurgePlanOperator, task_id="apply")
 
 
 class Planned:

@@ -117,6 +117,20 @@ class Ran:
         return str(self.error)
 
 
+def rendered(kind: Any, **given: Any) -> Callable[..., Any]:
+    """Return what makes tasks whose values came out of templates: they are read when a task runs, and not before."""
+
+    def make(**more: Any) -> Any:
+        values = given | more
+        templated = {name: values[name] for name in values if name in kind.template_fields}
+        task = kind(**values | dict.fromkeys(templated, "{{ params.x }}"))
+        for name, value in templated.items():
+            setattr(task, name, value)
+        return task
+
+    return make
+
+
 def run(operator: Any, try_number: int = 1, max_tries: int | None = None, **context: Any) -> Ran:
     """Run a task's ``execute``; ``max_tries`` is other than ``retries`` after a clear."""
     instance = Instance(operator.retries if max_tries is None else max_tries, try_number, task_id=operator.task_id)

@@ -6,7 +6,6 @@ import re
 import uuid
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +18,12 @@ from tests.integration.purging import (
     FOREVER,
     Lines,
     ledger_rows,
+    rendered,
     run,
     statuses,
 )
 
-delete = partial(DeleteFileCollectionsOperator, task_id="delete")
+delete = rendered(DeleteFileCollectionsOperator, task_id="delete")
 
 
 def fill(sandbox: Sandbox, n: int) -> list[str]:
@@ -80,15 +80,16 @@ class TestWhatIsAskedFor:
         assert run(delete(collection_ids=as_text(ids))).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
-    def test_holds_without_case(self, sandbox: Sandbox, lines: Lines) -> None:
+    def test_holds_and_repeats_in_any_spelling(self, sandbox: Sandbox, lines: Lines) -> None:
         ids = fill(sandbox, 6)
         other = missing(1)[0]
-        held = [ids[0].upper(), ids[1], other]
-        ran = run(delete(collection_ids=ids, exclude_collection_ids=held))
+        held = [ids[0].upper(), ids[1], ids[2].replace("-", ""), other]
+        given = [ids[0].replace("-", ""), *ids[1:], ids[3].upper(), ids[4].replace("-", "")]
+        ran = run(delete(collection_ids=given, exclude_collection_ids=held))
         assert ran.is_green
-        assert sandbox.deleted == dict.fromkeys(ids[2:], 1)
-        assert ran.counts("listed", "due", "requested") == (6, 4, 4)
-        assert ran.summary["kept"] == {"held": 2}
+        assert sandbox.deleted == dict.fromkeys(ids[3:], 1)
+        assert ran.counts("listed", "due", "requested") == (6, 3, 3)
+        assert ran.summary["kept"] == {"held": 3}
         warned = [r.getMessage() for r in lines.records if r.levelname == "WARNING"]
         assert sum(other in text for text in warned) == 1
         assert not any(ids[1] in text for text in warned)

@@ -24,14 +24,15 @@ from tests.integration.purging import (
     left,
     old,
     passes,
+    rendered,
     run,
 )
 
 Payload = dict[str, Any]
 
-list_ = partial(ListFileCollectionsOperator, task_id="list")
+list_ = rendered(ListFileCollectionsOperator, task_id="list")
 
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
+purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
 
 
 def listed(**given: Any) -> list[Any]:
@@ -206,6 +207,7 @@ class TestListingThatBreaksOff:
         ran = run(purge(workflow_id=workflow))
         assert ran.is_final
         assert f"HTTP {status}" in ran.words
+        assert ("connection 'anyformat_default'" in ran.words) is (status == 401)
         assert len(sandbox.requests) == 2
 
     def test_a_workflow_that_is_not_there_is_final(self, sandbox: Sandbox) -> None:
@@ -216,7 +218,9 @@ class TestListingThatBreaksOff:
             ran = run(task(workflow_id=[workflow, wrong], older_than="P90D"))
             assert ran.is_final
             assert wrong in ran.words
-            assert "404" in ran.words
+            assert "HTTP 404" in ran.words
+            assert "no workflow of this id" in ran.words
+            assert "file_id" not in ran.words
             assert len(sandbox.requests) == 2
 
     def test_a_gateway_s_404_is_not_the_workflow_s(self, sandbox: Sandbox) -> None:

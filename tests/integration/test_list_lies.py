@@ -20,14 +20,15 @@ from tests.integration.purging import (
     left,
     old,
     passes,
+    rendered,
     run,
 )
 
 Payload = dict[str, Any]
 
-list_ = partial(ListFileCollectionsOperator, task_id="list")
+list_ = rendered(ListFileCollectionsOperator, task_id="list")
 
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
+purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
 
 
 def listed(**given: Any) -> list[Any]:

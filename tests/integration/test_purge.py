@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta, timezone
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,13 @@ from tests.integration.purging import (
     ledger_rows,
     left,
     old,
+    rendered,
     run,
 )
 
 PERCENT = "max_deletions_percent"
 
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
+purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
 
 
 def green(**given: Any) -> dict[str, Any]:

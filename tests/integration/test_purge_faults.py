@@ -103,7 +103,7 @@ class TestFaults:
         ],
     )
     def test_the_key_is_refused_half_way(
-        self, sandbox: Sandbox, workflow: str, spoil: Callable[[Sandbox], None], status: int
+        self, sandbox: Sandbox, workflow: str, lines: Lines, spoil: Callable[[Sandbox], None], status: int
     ) -> None:
         old(sandbox, workflow, 200)
         at_request(sandbox, 100, lambda: spoil(sandbox))
@@ -111,6 +111,8 @@ class TestFaults:
         answered = statuses(sandbox)
         assert ran.is_final
         assert f"HTTP {status}" in ran.words
+        # What all in flight were told is said once.
+        assert sum(f"HTTP {status}" in each.getMessage() for each in lines.records if "Collection " in each.msg) == 1
         assert 1 <= answered[status] <= 8
         assert ran.counts() == (
             answered.total(),

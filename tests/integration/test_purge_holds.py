@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from pathlib import Path
 
 import pytest
@@ -12,12 +11,12 @@ from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOpera
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.applying import Planned, plan_json
 from tests.integration.purges import ledger_of
-from tests.integration.purging import ago, ledger_rows, left, old, run
+from tests.integration.purging import ago, ledger_rows, left, old, rendered, run
 
 TODAY = datetime.now(UTC).date()
 BASIS = "GDPR Art. 5(1)(e); contract 4711 § 9"
 
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
+purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
 
 
 def holds(folder: Path, *lines: str) -> str:

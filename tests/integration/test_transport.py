@@ -241,6 +241,19 @@ def test_a_proxy_is_honoured(
     assert "proxy-authorization" not in tls_server.requests[0].headers
 
 
+@pytest.mark.parametrize("proxy", ["http://u:secret@", "socks5://u:secret@", "http://u:secret@:3128"])
+def test_a_proxy_without_a_host_is_named(
+    tls_server: ScriptedServer, make_client: Maker, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+
+    with pytest.raises(AnyformatConnectionError, match=r"(?i)prox.* host") as caught:
+        make_client(tls_server.url).delete_file_collection("a")
+
+    assert "secret" not in str(caught.value)
+    assert tls_server.requests == []
+
+
 @pytest.mark.usefixtures("trusted")
 def test_no_proxy_is_honoured(
     tls_server: ScriptedServer, make_client: Maker, make_proxy: MakeProxy, monkeypatch: pytest.MonkeyPatch

@@ -6,7 +6,9 @@ import errno
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -130,6 +132,30 @@ def test_a_folder_that_cannot_be_synced(
     else:
         LocalFolder(tmp_path).put("a", b"x")
         assert names(tmp_path) == ["a"]
+
+
+@pytest.fixture
+def somebody() -> Iterator[None]:
+    """Root may do everything; for this test it is another user."""
+    if os.geteuid() != 0:
+        yield
+        return
+    os.seteuid(65534)
+    yield
+    os.seteuid(0)
+
+
+@pytest.mark.usefixtures("somebody")
+def test_a_folder_that_may_only_be_added_to_will_do() -> None:
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o300)
+        folder = LocalFolder(root)
+        folder.put("one/a", b"x")
+        folder.put("b", b"y")
+        with pytest.raises(PermissionError):
+            list(folder.files())
+        Path(root).chmod(0o700)
+        assert sorted(folder.files()) == ["b", "one/a"]
 
 
 def test_a_folder_that_may_not_be_read_is_not_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -34,6 +34,7 @@ NEEDED_AIRFLOW = {"example_anyformat_purge_approval": (3, 1)}
 LONG_FILES = {"operators/files.py"}
 # Where the tests of a module do not bear its name.
 TESTED_BY = {
+    "readers.py": "parameters",
     "api/caller.py": "client",
     "api/calls.py": "client",
     "api/v2.py": "client",
@@ -209,7 +210,7 @@ def test_importing_the_operators_costs_a_dag_file_next_to_nothing() -> None:
     ours = {name for name in added if name.startswith("airflow_provider_anyformat")}
     assert added - ours - set(sys.stdlib_module_names) == set()
     rooms = {name.split(".")[1] for name in ours if "." in name}
-    assert rooms <= {"_airflow", "api", "exceptions", "links", "operators", "parameters", "retry_policies"}
+    assert rooms <= {"_airflow", "api", "exceptions", "links", "operators", "parameters", "readers", "retry_policies"}
     assert "airflow_provider_anyformat.api.client" not in added
 
 
