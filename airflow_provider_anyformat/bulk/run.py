@@ -148,8 +148,7 @@ class DeletionRun:
                 recheck_interval=RECHECK_INTERVAL,
             )
             for row in left:
-                self._recorder.record(of_row(row, "not_attempted"))
-                self._recorder.tick()
+                self._record(of_row(row, "not_attempted"))
             summary = self._end()
         except BaseException as error:
             self._end_badly(error)
@@ -191,7 +190,13 @@ class DeletionRun:
 
     def _skip(self, outcome: Outcome) -> None:
         self._skipped.add(outcome.collection_id)
+        self._record(outcome)
+
+    def _record(self, outcome: Outcome) -> None:
+        """Record what no thread handed over; there may be thousands, so this is where a stop is looked for."""
+        self._client.check_stopped("recording what is not deleted")
         self._recorder.record(outcome)
+        self._recorder.tick()
 
     def _recheck(self, scan: Scan) -> None:
         log.info("this purge has been deleting for a while: listing and deciding again")

@@ -327,7 +327,9 @@ def read_connection(conn_id: str, field: str, way_out: str) -> Any:
         connection = None
     if connection is None:
         raise AnyformatValueError(
-            f"{field}: there is no connection {shown(conn_id)} that Airflow can read; {way_out}, or name another one"
+            f"{field}: there is no connection {shown(conn_id)} that Airflow can read; {way_out}, or name another one",
+            # A secrets backend that fails for a moment looks the same.
+            retryable=True,
         )
     if connection.password:
         mask_secret(connection.password)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from airflow_provider_anyformat.exceptions import AnyformatStorageError
@@ -25,26 +26,31 @@ class Archive:
         """
         Store the results, and read back that they are there.
 
-        A file of that name with the same content is as good; one with other content is left as it is.
+        A file of that name with the same content is as good, whoever wrote it and when; one with other content is left
+        as it is.
 
         :raises AnyformatStorageError: they are not safely stored.
         """
         name = f"{row.workflow_id}/{row.collection_id}.json"
         where = f"archive_path: the results of collection {row.collection_id}"
+        is_ours = False
         try:
             stored = self._read(name)
             if stored is None:
-                self._folder.put(name, body)
-                written = self._folder.read(name)
+                # Another run may store the same at the same moment.
+                with suppress(FileExistsError):
+                    self._folder.put(name, body)
+                    is_ours = True
+                stored = self._folder.read(name)
         # Each store has errors of its own, botocore's are not even OSErrors; the collection stays, the others go on.
         except Exception as error:
             raise AnyformatStorageError(f"{where} could not be stored: {type(error).__name__}: {error}") from error
-        if stored is None and written != body:
+        if is_ours and stored != body:
             raise AnyformatStorageError(
-                f"{where} came out other than written: {len(written)} bytes instead of {len(body)}, in"
+                f"{where} came out other than written: {len(stored)} bytes instead of {len(body)}, in"
                 f" {self._folder.url}/{name}"
             )
-        if stored is not None and stored != body:
+        if stored != body:
             raise AnyformatStorageError(
                 f"{where} are there already with other content, in {self._folder.url}/{name}; that file was left as it"
                 " is, and the collection stays",

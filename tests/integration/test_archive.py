@@ -7,6 +7,7 @@ import json
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +109,18 @@ def test_the_same_content_again_is_fine_and_other_content_stays(sandbox: Any, ar
     assert sandbox.exists(other)
     assert contents(archive_path) == before
     assert before[f"{workflow_id}/{other}.json"] == b"{}"
+
+
+def test_two_purges_at_once_share_an_archive(sandbox: Any, archive_path: str) -> None:
+    workflow_id, due = fill(sandbox, 40)
+    sandbox.latency = 0.01
+    with ThreadPoolExecutor(2) as pool:
+        runs = [pool.submit(purge, workflow_id, archive_path=archive_path) for _ in range(2)]
+        summaries = [each.result() for each in runs]
+    assert sandbox.deleted == dict.fromkeys(due, 1)
+    assert [each["failed"] for each in summaries] == [0, 0]
+    assert sum(each["deleted"] for each in summaries) == 40
+    assert len(contents(archive_path)) == 40
 
 
 @pytest.mark.parametrize(

@@ -305,3 +305,33 @@ def test_a_killed_task_that_deletes_nothing_is_not_green_either(
     with pytest.raises(AnyformatStoppedError):
         operator.execute({})
     assert sandbox.deleted == {}
+
+
+def test_a_stop_while_thousands_are_recorded(sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slow a store is, a stop costs a few puts and not one for each hundred rows."""
+    workflow_id, _ = fill(sandbox, 4000)
+    sandbox.fail_next(1000, 401, method="DELETE")
+    operator = PurgeFileCollectionsOperator(
+        task_id="purge",
+        workflow_id=workflow_id,
+        older_than="P30D",
+        max_deletions="unlimited",
+        ledger_path=str(tmp_path / "ledger"),
+    )
+    put, puts = folder.LocalFolder.put, itertools.count(1)
+    after: list[str] = []
+
+    def counted(self: folder.LocalFolder, name: str, data: bytes) -> None:
+        if next(puts) == 8:
+            operator.on_kill()
+        if operator._killed:
+            after.append(name)
+        put(self, name, data)
+
+    monkeypatch.setattr(folder.LocalFolder, "put", counted)
+    ti = FakeTaskInstance()
+    with pytest.raises(AnyformatStoppedError):
+        operator.execute({"ti": ti})
+    assert 1 <= len(after) <= 5
+    assert after[-1] == "summary.json"
+    assert ti.xcoms["summary"]["not_attempted"] + ti.xcoms["summary"]["failed"] == 4000
