@@ -89,7 +89,8 @@ def shown_signature(
     if what == "exception" and "__init__" not in vars(thing):
         return "", None
     if signature is not None:
-        signature = re.sub(r" \| NotGiven\b", "", signature).replace("= NOT_GIVEN", "= ...").replace("<factory>", "[]")
+        signature = re.sub(r" \| (?:[\w.~]*\.)?NotGiven\b", "", signature)
+        signature = signature.replace("= NOT_GIVEN", "= ...").replace("<factory>", "[]")
     return signature, returns
 
 

@@ -1,12 +1,11 @@
 """
-A document goes through a workflow, its results are stored, and only then is the collection deleted.
+Run a document through a workflow, store its results, and only then delete the collection.
 
-While the document is processed, a triggerer waits and no worker does (`deferrable=True`). The document is submitted
-once, whatever fails: a retry of `run` waits on for the collection that the try before submitted. `delete` hangs on
-`run`, so that nothing is deleted whose results are not stored.
+The document is submitted once, whatever fails: a retry of `run` waits for the collection of the earlier try.
+While it is processed, a triggerer waits and no worker does (`deferrable=True`). `delete` depends on `store`, so that a
+document whose results are not stored stays.
 
-Run it with your workflow and files:
-`airflow dags test example_anyformat_run --conf '{"workflow_id": "…", "document": "/in/a.pdf", "results": "/out"}'`.
+The folders for documents and results are Airflow Variables; the form asks for the workflow and the document's name.
 """
 
 from __future__ import annotations
@@ -24,7 +23,8 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_run",
-    description="Run a document through a workflow, store its results, delete the collection.",
+    description="Run a document through a workflow, store its results, delete the collection",
+    doc_md=__doc__,
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
@@ -36,25 +36,18 @@ with DAG(
             description="Id of the workflow that the document goes through.",
         ),
         "document": Param(
-            "/in/invoice.pdf",
+            "invoice-1.txt",
             type="string",
             title="Document",
-            description="Absolute path of the document, or its URL in an object store.",
-        ),
-        "results": Param(
-            "/out",
-            type="string",
-            title="Results",
-            description="Folder for the results, as an absolute path or a URL such as s3://bucket/results.",
+            description="Name of a file in the folder that the Variable anyformat_documents_path names.",
         ),
     },
     tags=["anyformat", "example"],
-    doc_md=__doc__,
 ):
     run = RunWorkflowOperator(
         task_id="run",
         workflow_id="{{ params.workflow_id }}",
-        document="{{ params.document }}",
+        document="{{ var.value.anyformat_documents_path }}/{{ params.document }}",
         deferrable=True,
         poll_interval=5,
         timeout=timedelta(minutes=30),
@@ -64,7 +57,7 @@ with DAG(
         task_id="store",
         workflow_id="{{ params.workflow_id }}",
         collection_id=run.output,
-        results_path="{{ params.results }}",
+        results_path="{{ var.value.anyformat_results_path }}",
         retries=2,
     )
     store >> DeleteFileCollectionOperator(task_id="delete", collection_id=run.output, retries=2)

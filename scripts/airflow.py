@@ -98,15 +98,16 @@ def tell(airflow: LocalAirflow, sandbox: Sandbox) -> None:
         print(f"{label:<16}{text}")
     print("""
 What to click first:
-  1. Dags > example_anyformat_plan_only > Trigger: its task's log says what a purge would delete; nothing is deleted
-  2. Dags > example_anyformat_nightly_purge > Trigger: purges that workflow and no other. The log shows the progress,
+  1. Dags > example_anyformat_run > Trigger: a document goes in, its results are stored, its collection is deleted
+  2. Dags > example_anyformat_plan_only > Trigger: its task's log says what a purge would delete; nothing is deleted
+  3. Dags > example_anyformat_nightly_purge > Trigger: purges that workflow and no other. The log shows the progress,
      Storage > XCom the summary
-  3. Dags > example_anyformat_purge_approval > Trigger. Its question appears under Browse > Required Actions: read the
+  4. Dags > example_anyformat_purge_approval > Trigger. Its question appears under Browse > Required Actions: read the
      plan, approve it, and 140 collections go
-  4. Dags > anyformat_retention_invoices, …_failed_scans, …_delivery_notes: three rules of one file,
+  5. Dags > anyformat_retention_invoices, …_failed_scans, …_delivery_notes: three rules of one file,
      example_dags/retention.yaml. Each says itself in words; the last one asks before it deletes
-  5. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
-  6. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
+  6. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
+  7. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
 
 Ctrl-C ends all of it.""")
     sys.stdout.flush()
@@ -145,6 +146,11 @@ def run() -> None:
         )
         airflow.set_variable("anyformat_ledger_path", str(HOME / "ledger"))
         airflow.set_variable("anyformat_legal_holds", json.dumps(held))
+        documents = HOME / "documents"
+        documents.mkdir()
+        (documents / "invoice-1.txt").write_text("Invoice 4711, total 99.00 EUR")
+        airflow.set_variable("anyformat_documents_path", str(documents))
+        airflow.set_variable("anyformat_results_path", str(HOME / "results"))
         tell(airflow, sandbox)
         try:
             while True:

@@ -29,8 +29,10 @@ from scripts.processes import bare_environment
 ROOT = Path(__file__).resolve().parent.parent
 HOME = ROOT / ".airflow" / "demo"
 LEDGER = HOME / "ledger"
+DOCUMENTS = HOME / "documents"
+RESULTS = HOME / "results"
 DAG_FILES = (
-    ROOT / "example_dags" / "example_anyformat_delete.py",
+    ROOT / "example_dags" / "example_anyformat_run.py",
     ROOT / "scripts" / "demo_dags" / "malformed_id.py",
     ROOT / "example_dags" / "example_anyformat_nightly_purge.py",
 )
@@ -158,6 +160,8 @@ def _environment(url: str) -> dict[str, str]:
         AIRFLOW__DATABASE__SQL_ALCHEMY_CONN=f"sqlite:///{HOME / 'airflow.db'}",
         AIRFLOW__USAGE_DATA_COLLECTION__ENABLED="False",
         AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH=str(LEDGER),
+        AIRFLOW_VAR_ANYFORMAT_DOCUMENTS_PATH=str(DOCUMENTS),
+        AIRFLOW_VAR_ANYFORMAT_RESULTS_PATH=str(RESULTS),
         AIRFLOW_CONN_ANYFORMAT_DEFAULT=json.dumps({"conn_type": "anyformat", "host": url, "password": KEY}),
     )
 
@@ -190,17 +194,20 @@ def sandbox() -> Iterator[Demo]:
             process.wait()
 
 
-def delete_after_load(demo: Demo) -> None:
-    """Show a document that is run, awaited, loaded and deleted by its id in XCom."""
-    heading("1. A document is run, its results are loaded, then it is deleted")
+def one_document(demo: Demo) -> None:
+    """Show a document that is run, whose results are stored, and whose collection is then deleted."""
+    heading("1. A document goes in, its results come out, its collection is deleted")
+    DOCUMENTS.mkdir()
+    (DOCUMENTS / "invoice-1.txt").write_text("Invoice 4711, total 99.00 EUR")
     before = demo.count()
-    succeeded, log = demo.run_dag("example_anyformat_delete_after_load", workflow_id=demo.workflow_id)
-    deleted, after = demo.ask("state")["deleted"], demo.count()
-    right = succeeded and list(deleted.values()) == [1] and before == after == KEPT
-    row("before", f"{plural(before, 'collection')} on the server")
+    succeeded, log = demo.run_dag("example_anyformat_run", workflow_id=demo.workflow_id)
+    deleted, after, stored = demo.ask("state")["deleted"], demo.count(), list(RESULTS.rglob("*.json"))
+    right = succeeded and before == after == KEPT and deleted == {path.stem: 1 for path in stored} and len(stored) == 1
+    row("before", f"{plural(before, 'collection')} on the server, 1 document here")
     row("the DAG", f"{', '.join(dict.fromkeys(STARTED.findall(log)))}: {'succeeded' if succeeded else 'failed'}")
     mark = demo.check(right, f"the new collection was not deleted once and alone: {deleted}")
-    row("after", f"{plural(after, 'collection')} on the server; the new one was deleted once {mark}")
+    row("after", f"{plural(after, 'collection')} on the server, the new one deleted once {mark}")
+    row("results", ", ".join(f"{path.name}: {plural(path.stat().st_size, 'byte')}" for path in stored))
 
 
 def nightly_purge(demo: Demo) -> None:
@@ -252,7 +259,7 @@ def show(demo: Demo) -> None:
         code, output = demo.airflow("db", "migrate", log="migrate.log")
     if code != 0:
         raise DemoFailedError(f"airflow db migrate failed:\n{output}")
-    for scene in (delete_after_load, nightly_purge, malformed_id):
+    for scene in (one_document, nightly_purge, malformed_id):
         scene(demo)
 
 

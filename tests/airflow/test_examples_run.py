@@ -1,4 +1,4 @@
-"""The examples that run documents, for real against the sandbox: deferred, stored, deleted."""
+"""The example that runs a document, and the refusal of the demo, for real against the sandbox."""
 
 from __future__ import annotations
 
@@ -6,24 +6,55 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
+EXAMPLE = ROOT / "example_dags" / "example_anyformat_run.py"
+DOCUMENT = "content that no log shows"
 
 
-def test_a_document_is_run_stored_and_deleted(anyformat_sandbox: Any, dag_runner: Any, tmp_path: Path) -> None:
+@pytest.fixture
+def workflow_id(anyformat_sandbox: Any, dag_runner: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An empty workflow, a document and a folder for results."""
     dag_runner.connect(anyformat_sandbox.conn_json())
-    workflow = anyformat_sandbox.add_workflow()
-    document, out = tmp_path / "invoice.pdf", tmp_path / "out"
-    document.write_text("content that no log shows")
+    (tmp_path / "invoice-1.txt").write_text(DOCUMENT)
+    monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_DOCUMENTS_PATH", str(tmp_path))
+    monkeypatch.setenv("AIRFLOW_VAR_ANYFORMAT_RESULTS_PATH", str(tmp_path / "results"))
+    workflow: str = anyformat_sandbox.add_workflow()
+    return workflow
 
-    result = dag_runner.run(
-        ROOT / "example_dags" / "example_anyformat_run.py",
-        conf={"workflow_id": workflow, "document": str(document), "results": str(out)},
-    )
+
+def test_a_document_is_run_stored_and_deleted(anyformat_sandbox: Any, dag_runner: Any, workflow_id: str) -> None:
+    result = dag_runner.run(EXAMPLE, conf={"workflow_id": workflow_id})
 
     assert result.state == "success", result.log
     collection_id = result["run"].return_value
     assert anyformat_sandbox.created == [collection_id]
     assert anyformat_sandbox.deleted == {collection_id: 1}
     assert json.loads(Path(result["store"].return_value).read_bytes())["collection_id"] == collection_id
-    assert "content that no log shows" not in result.log
+    assert DOCUMENT not in result.log
     assert anyformat_sandbox.key not in result.log
+
+
+def test_where_storing_fails_nothing_is_deleted(
+    anyformat_sandbox: Any, dag_runner: Any, workflow_id: str, tmp_path: Path
+) -> None:
+    (tmp_path / "results").write_text("a file where the folder should be")
+
+    result = dag_runner.run(EXAMPLE, conf={"workflow_id": workflow_id})
+
+    assert (result["run"].state, result["store"].state) == ("success", "failed"), result.log
+    assert result["delete"].state == "upstream_failed"
+    assert anyformat_sandbox.requests_to("DELETE") == []
+    assert len(anyformat_sandbox.collections(workflow_id)) == 1
+
+
+def test_a_malformed_id_fails_at_once_and_shows_the_422(
+    anyformat_sandbox: Any, dag_runner: Any, workflow_id: str
+) -> None:
+    result = dag_runner.run(ROOT / "scripts" / "demo_dags" / "malformed_id.py")
+
+    assert (result["delete"].state, result["delete"].try_number) == ("failed", 1)
+    assert "HTTP 422" in result["delete"].log
+    assert "path.collection_id: " in result["delete"].log
+    assert len(anyformat_sandbox.requests_to("DELETE")) == 1

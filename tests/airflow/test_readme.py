@@ -18,16 +18,18 @@ def test_every_dag_of_the_readme(dag_runner: Any, anyformat_sandbox: Any, tmp_pa
     assert len(sources) == 2
     dag_runner.connect(json.loads(anyformat_sandbox.conn_json()))
     workflow_id = anyformat_sandbox.add_workflow("11111111-2222-4333-8444-555555555555")
+    due = anyformat_sandbox.add_collection(workflow_id, created_at="2026-01-01T00:00:00Z")
+    document = tmp_path / "invoice.txt"
+    document.write_text("Invoice 4711, total 99.00 EUR")
     for text in sources:
-        collection_id = anyformat_sandbox.add_collection(workflow_id, created_at="2026-01-01T00:00:00Z")
-
         # The one thing that a test may not take from the README: a folder outside its own.
-        source = text.replace("file:///tmp/anyformat-ledger", tmp_path.as_uri())
-        result = dag_runner.run(source, conf={"collection_id": collection_id})
+        source = text.replace("file:///tmp/", f"{tmp_path.as_uri()}/")
+        result = dag_runner.run(source, conf={"document": str(document)})
 
         assert result.state == "success", result.log
-        assert not anyformat_sandbox.exists(collection_id)
-        assert anyformat_sandbox.deleted[collection_id] == 1
+    (run,) = anyformat_sandbox.created
+    assert anyformat_sandbox.deleted == {due: 1, run: 1}
+    assert (tmp_path / "anyformat-results" / workflow_id / f"{run}.json").exists()
 
 
 def test_sandbox_command() -> None:

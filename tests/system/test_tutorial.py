@@ -99,7 +99,7 @@ def test_every_block(sandbox: list[str], environment: dict[str, str], tmp_path: 
             exports += "".join(line + "\n" for line in command.splitlines() if line.startswith("export "))
 
     assert next(saved, None) is None
-    assert sum("dags test" in block for block in ran) == 4
+    assert sum("dags test" in block for block in ran) == 5
     ledger = tmp_path / ".tutorial" / "ledger"
     purge, nothing_left = sorted(ledger.glob("nightly_purge/**/summary.json"))
     (by_rule,) = ledger.glob("anyformat_retention_invoices/**/summary.json")

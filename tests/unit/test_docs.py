@@ -16,7 +16,7 @@ from airflow_provider_anyformat import exceptions
 from airflow_provider_anyformat.api.models import FileCollection
 from airflow_provider_anyformat.get_provider_info import CONN_FIELDS
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-from airflow_provider_anyformat.operators import files
+from airflow_provider_anyformat.operators import files, workflows
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, decide
 from airflow_provider_anyformat.rules.reading import load_holds, read_rules
 from scripts.rules_reference import PAGE, tables, with_tables
@@ -28,8 +28,9 @@ REPOSITORY = PROJECT["urls"]["Repository"]
 PAGES = sorted((ROOT / "docs").rglob("*.md"))
 OPERATORS = [
     name
-    for name, value in vars(files).items()
-    if name.endswith("Operator") and not name.startswith("_") and value.__module__ == files.__name__
+    for module in (workflows, files)
+    for name, value in vars(module).items()
+    if name.endswith("Operator") and not name.startswith("_") and value.__module__ == module.__name__
 ]
 
 
@@ -177,7 +178,7 @@ def test_retention_table() -> None:
 
 def test_readme_and_page_have_every_operator_in_the_same_words() -> None:
     page = (ROOT / "docs" / "operators.md").read_text()
-    assert len(OPERATORS) >= 5
+    assert len(OPERATORS) >= 7
     for name in OPERATORS:
         (does,) = re.findall(rf"^\| `{name}` \| (.+) \|$", README, re.MULTILINE)
         (head,) = re.findall(rf"^## {name}\n\n(.+?)[.:]", page, re.MULTILINE)
