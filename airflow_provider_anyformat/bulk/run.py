@@ -103,6 +103,8 @@ class DeletionRun:
             unlisted=self._unlisted,
             abort_if_all_missing=abort_if_all_missing,
         )
+        # The files of the task's earlier runs.
+        self._earlier: dict[str, list[str]] = {}
         self._next_row = 0
         # What is not asked for, although it is in the plan.
         self._skipped: set[str] = set()
@@ -123,7 +125,8 @@ class DeletionRun:
     def _write_plan(self) -> None:
         if self._root is None or self._ledger is None:
             return
-        for sentence in follow(self._root, self._ledger, self.plan.origin):
+        self._earlier, warnings = follow(self._root, self._ledger, self.plan.origin)
+        for sentence in warnings:
             log.warning("%s", sentence)
         self._ledger.write_plan(self.plan)
 
@@ -179,6 +182,7 @@ class DeletionRun:
             workflow_ids=self.plan.workflow_ids,
             is_gone=is_gone,
             planned={row.collection_id for row in self.plan.rows},
+            runs=self._earlier,
         )
         for sentence in settled.warnings:
             log.warning("%s", sentence)

@@ -30,14 +30,15 @@ _KEYS_A_FILE = 16
 _DEPTH = 4
 
 
-def follow(root: Folder, ledger: Ledger, origin: Origin) -> list[str]:
+def follow(root: Folder, ledger: Ledger, origin: Origin) -> tuple[dict[str, list[str]], list[str]]:
     """
     Name, in a run's ledger, the closed runs of its task that no run names yet.
 
     :param root: the folder that the user named.
     :param ledger: the run's.
     :param origin: the run.
-    :return: sentences about what could not be read.
+    :return: the files of each earlier run, none where they may not be listed, and sentences about what could not be
+        read.
     :raises AnyformatLedgerError: the earlier runs could not be listed, or this run's ledger could not be written.
     """
     folder = root.folder(task_folder(origin))
@@ -46,14 +47,15 @@ def follow(root: Folder, ledger: Ledger, origin: Origin) -> list[str]:
         runs = runs_of_task(folder)
     except PermissionError as error:
         # Some may only add to their ledger. What this run does is on record all the same.
-        return [f"ledger {folder.url}: the task may not list it ({error}), so this run names no earlier one"]
+        sentence = f"ledger {folder.url}: the task may not list it ({error}), so this run names no earlier one"
+        return {}, [f"{sentence}, and what a killed one left open is not settled"]
     except Exception as error:
         raise AnyformatLedgerError(
             f"ledger_path: the folders of earlier runs in {folder.url} could not be listed:"
             f" {type(error).__name__}: {error}"
         ) from error
     link(ledger, summaries_of(folder, unnamed(runs), warnings.append))
-    return [f"ledger {folder.url}: {each}" for each in warnings]
+    return runs, [f"ledger {folder.url}: {each}" for each in warnings]
 
 
 def runs_of_task(folder: Folder) -> dict[str, list[str]]:

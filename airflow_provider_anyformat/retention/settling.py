@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import is_id, shown
-from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.retention.chain import runs_of_task
 from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical
 
@@ -40,6 +38,7 @@ def settle(
     workflow_ids: Collection[str],
     is_gone: Callable[[str, str], bool],
     planned: Collection[str],
+    runs: dict[str, list[str]],
 ) -> Settled:
     """
     Write down the fate of what earlier, killed runs of the same task planned and left without an outcome.
@@ -60,24 +59,12 @@ def settle(
     :param workflow_ids: the workflows of which this run has a complete listing.
     :param is_gone: says of a workflow's id whether it is certainly gone: the server says so, and no listing shows it.
     :param planned: the ids of this run's plan.
-    :raises AnyformatLedgerError: this run's ledger could not be written, or the earlier runs' folders not listed.
+    :param runs: the files of each earlier run, as ``chain.follow`` lists them.
+    :raises AnyformatLedgerError: this run's ledger could not be written.
     """
     settled = Settled()
     folder = root.folder(task_folder(origin))
-    try:
-        old = _Old(folder, settled.warnings)
-    except PermissionError as error:
-        # Some may only add to their ledger. What this run does is on record all the same.
-        settled.warnings.append(
-            f"ledger {folder.url}: the task may not list it ({error}), so nothing that an earlier, killed run left open"
-            " can be settled"
-        )
-        return settled
-    except Exception as error:
-        raise AnyformatLedgerError(
-            f"ledger_path: the folders of earlier runs in {folder.url} could not be listed:"
-            f" {type(error).__name__}: {error}"
-        ) from error
+    old = _Old(folder, runs, settled.warnings)
     own = ledger.name.removeprefix(f"{task_folder(origin)}/")
     found = [left for name in old.open_runs(own) for left in old.left_open(name, workflow_ids)]
     gone = old.gone
@@ -117,10 +104,10 @@ class _Left:
 class _Old:
     """The folders of a task's earlier runs."""
 
-    def __init__(self, folder: Folder, warnings: list[str]) -> None:
+    def __init__(self, folder: Folder, runs: dict[str, list[str]], warnings: list[str]) -> None:
         self._folder = folder
         self._warnings = warnings
-        self._runs = runs_of_task(folder)
+        self._runs = runs
         self.gone: set[str] = set()
 
     def open_runs(self, own: str) -> list[str]:

@@ -46,7 +46,7 @@ class Book:
         ledger.write_plan(plan)
         self._digests[ledger.name] = plan.digest
         if self.chained:
-            assert not follow(self.root, ledger, made)
+            assert not follow(self.root, ledger, made)[1]
         return ledger
 
     def end(self, ledger: Ledger, outcomes: Mapping[str, str], **summary: Any) -> str:

@@ -17,8 +17,9 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.retention.chain import follow, runs_of_task
 from airflow_provider_anyformat.retention.folder import LocalFolder
-from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
+from airflow_provider_anyformat.retention.ledger import Ledger, Outcome, task_folder
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from airflow_provider_anyformat.retention.settling import Settled, settle
@@ -81,6 +82,7 @@ class House:
             workflow_ids=tuple(workflow_ids),
             is_gone=lambda _, each: each not in self.on_server,
             planned=set(planned),
+            runs=runs_of_task(self.root.folder(task_folder(origin(**changes)))),
         )
         after = self.content()
         assert {name: after[name] for name in before} == before, "something that existed was written to"
@@ -238,6 +240,7 @@ def test_other_workflows_wait_for_their_own_listing(house: House) -> None:
         workflow_ids=("wf", "w2"),
         is_gone=lambda _, each: each == "b",
         planned=(),
+        runs=runs_of_task(house.root.folder("dag/task")),
     )
     assert [(each.collection_id, each.workflow_id) for each in settled.outcomes] == [("b", "w2")]
 
@@ -330,9 +333,9 @@ def test_a_folder_that_may_not_be_listed_is_warned_of(house: House, monkeypatch:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(LocalFolder, "files", refuse)
-    ids, settled = house.run()
-    assert ids == []
-    assert "may not list" in settled.warnings[0]
+    ledger = Ledger(house.root, origin())
+    runs, warnings = follow(house.root, ledger, origin())
+    assert (runs, "may not list" in warnings[0], ledger.previous) == ({}, True, None)
 
 
 def test_a_folder_that_cannot_be_listed_is_an_error(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -341,7 +344,7 @@ def test_a_folder_that_cannot_be_listed_is_an_error(house: House, monkeypatch: p
 
     monkeypatch.setattr(LocalFolder, "files", fail)
     with pytest.raises(AnyformatLedgerError, match="could not be listed"):
-        house.run()
+        follow(house.root, Ledger(house.root, origin()), origin())
 
 
 def test_strangers_in_the_folder_are_no_runs(house: House) -> None:
@@ -356,6 +359,7 @@ WORKER = """
 import os, sys, time
 from datetime import UTC, datetime
 from pathlib import Path
+from airflow_provider_anyformat.retention.chain import runs_of_task
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
@@ -371,7 +375,8 @@ plan = PurgePlan(rows=rows, listed=len(rows), due=len(rows), kept={}, workflow_i
 print("go", flush=True)
 ledger = Ledger(root, origin)
 ledger.write_plan(plan)
-settle(root, ledger, origin, workflow_ids=("wf",), is_gone=lambda _, each: each not in listed, planned=listed)
+settle(root, ledger, origin, workflow_ids=("wf",), is_gone=lambda _, each: each not in listed, planned=listed,
+       runs=runs_of_task(root.folder("dag/task")))
 for row in rows:
     if len(ledger.unwritten) >= 200:
         ledger.flush()
