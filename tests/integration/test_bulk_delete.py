@@ -13,6 +13,7 @@ import pytest
 
 from airflow_provider_anyformat.bulk import pool
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
+from airflow_provider_anyformat.parameters import NOT_GIVEN
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.purging import (
     FOREVER,
@@ -35,6 +36,24 @@ def missing(n: int) -> list[str]:
 
 
 class TestWhatIsAskedFor:
+    @pytest.mark.parametrize(
+        "templated", [("collection_ids", "note"), (*DeleteFileCollectionsOperator.template_fields, "note")]
+    )
+    def test_a_subclass_may_template_other_fields(self, sandbox: Sandbox, templated: tuple[str, ...]) -> None:
+        class Noted(DeleteFileCollectionsOperator):
+            template_fields = templated
+            note = "not a parameter"
+
+        ids = fill(sandbox, 3)
+        ran = run(Noted(task_id="bulk", collection_ids=ids, exclude_collection_ids=ids[:1]))
+        assert ran.counts() == (2, 2, 0, 0, 0)
+        # One that was given to the signature, and says that it was not, has the signature's default.
+        not_given: Any = NOT_GIVEN
+        assert run(Noted(task_id="bulk", collection_ids=ids[:1], max_workers=not_given)).is_green
+        ran = run(Noted(task_id="bulk", collection_ids=not_given))
+        assert ran.is_final
+        assert "collection_ids: it was not given" in ran.words
+
     def test_repeats_once(self, sandbox: Sandbox) -> None:
         ids = fill(sandbox, 5)
         ran = run(delete(collection_ids=[*ids, *ids, ids[0]]))
