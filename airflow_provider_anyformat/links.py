@@ -38,10 +38,10 @@ class RetentionLink(BaseOperatorLink):
     name = "Retention"
 
     def get_link(self, operator: Any, *, ti_key: Any) -> str:  # noqa: ARG002 - Airflow's signature
-        """Return the address within this Airflow."""
-        from airflow_provider_anyformat.plugin import URL_ROUTE, airflow_path
+        """Return the address of the page itself: Airflow hands no fragment on to a page in its frame."""
+        from airflow_provider_anyformat.plugin import page_address
 
-        return f"{airflow_path()}/plugin/{URL_ROUTE}#{quote(ti_key.dag_id, safe='')}/{quote(ti_key.task_id, safe='')}"
+        return f"{page_address()}#{quote(ti_key.dag_id, safe='')}/{quote(ti_key.task_id, safe='')}"
 
 
 # Airflow before 3.1 has no page to lead to.

@@ -18,6 +18,11 @@ def airflow_path() -> str:
     return urlsplit(conf.get("api", "base_url", fallback="") or "").path.rstrip("/")
 
 
+def page_address() -> str:
+    """Return the path of the page's file."""
+    return f"{airflow_path()}{URL_PREFIX}/static/retention.html"
+
+
 class AnyformatPlugin(AirflowPlugin):
     """Serve the page's files, which hold no data, and show it under Browse."""
 
@@ -27,7 +32,7 @@ class AnyformatPlugin(AirflowPlugin):
         external_views = [
             {
                 "name": "Retention",
-                "href": f"{airflow_path()}{URL_PREFIX}/static/retention.html",
+                "href": page_address(),
                 "destination": "nav",
                 "category": "browse",
                 "url_route": URL_ROUTE,

@@ -92,9 +92,9 @@ def test_as_admin(visitor: Visitor, purged: str) -> None:
     visitor.take_picture("task-links", height=600)
     # To its own row, whatever else is on the page.
     address = visitor.page.get_by_role("link", name="Retention", exact=True).first.get_attribute("href") or ""
-    assert address.endswith("/plugin/anyformat-retention#seen_invoices/purge")
+    assert address.endswith("/anyformat/static/retention.html#seen_invoices/purge")
     visitor.go(address.removeprefix(visitor.airflow.url).lstrip("/"))
-    wanted = visitor.page.frame_locator("iframe").locator("tr.wanted")
+    wanted = visitor.page.locator("tr.wanted")
     expect(wanted).to_contain_text("seen_invoices / purge")
 
 

@@ -42,4 +42,4 @@ def test_the_link_to_anyformat(workflow_id, summary, expected, monkeypatch):
 
 def test_the_link_to_the_page_names_the_task():
     url = RetentionLink().get_link(None, ti_key=TI)
-    assert url.endswith("/plugin/anyformat-retention#a%20dag/purge%2Fx")
+    assert url.endswith("/anyformat/static/retention.html#a%20dag/purge%2Fx")

@@ -211,10 +211,9 @@ function showTrouble(error) {
   show("trouble");
 }
 
-// A task's link "Retention" names its row; inside Airflow the name stands in the address of the frame's parent.
+// A task's link "Retention" names its row.
 function goToRow() {
-  const wanted = location.hash || (window.parent === window ? "" : window.parent.location.hash);
-  const row = document.getElementById(wanted.slice(1));
+  const row = document.getElementById(location.hash.slice(1));
   if (!row) return;
   row.classList.add("wanted");
   row.tabIndex = -1;
