@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 MOST_UNRECORDED = 200
 # Wrong or revoked key, no credit, no permission: the answer to every other request too.
 _FATAL_STATUSES = frozenset({401, 402, 403})
-# Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
-KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due", "not_listed"})
 
 
 def of_row(row: PlannedRow, outcome: str, **facts: Any) -> Outcome:

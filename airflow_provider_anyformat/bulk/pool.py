@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.bulk.outcome import KEPT_AFTER_ALL, MOST_UNRECORDED, of_delete, of_error, of_row
+from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED, of_delete, of_error, of_row
 from airflow_provider_anyformat.bulk.report import duration
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNoResultsError
+from airflow_provider_anyformat.retention.reasons import KEPT_AFTER_ALL
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient

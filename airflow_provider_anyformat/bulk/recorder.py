@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from airflow_provider_anyformat.bulk.outcome import KEPT_AFTER_ALL, MOST_UNRECORDED
+from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
+from airflow_provider_anyformat.retention.reasons import KEPT_AFTER_ALL
 
 _IDS_A_LINE = 20
 # A kill loses the ids of at most this many seconds from the log.

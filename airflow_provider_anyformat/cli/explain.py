@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_anyformat.api.models import FileCollection, check_id
+from airflow_provider_anyformat.api.models import FileCollection, canonical_id, check_id
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.cli.policy import add_policy_arguments, judge, read_policy
 from airflow_provider_anyformat.retention.plan import utc_text
@@ -35,14 +35,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, output: Output) -> int:
     """Explain; 1 if an id is not in the listing."""
     policy, at = read_policy(arguments)
-    wanted = {check_id(each, "ID") for each in arguments.ids}
+    wanted = {canonical_id(check_id(each, "ID")): each for each in arguments.ids}
     found = [
         entry
         for entry in entries(arguments.listing, policy, at, output)
-        if not wanted or entry["collection_id"] in wanted
+        if not wanted or canonical_id(entry["collection_id"]) in wanted
     ]
     document: dict[str, Any] = {"collections": found}
-    unlisted = sorted(wanted - {entry["collection_id"] for entry in found})
+    listed = {canonical_id(entry["collection_id"]) for entry in found}
+    unlisted = sorted(given for canonical, given in wanted.items() if canonical not in listed)
     if unlisted:
         document["unlisted"] = unlisted
     output.show(document, lambda: _show(found, unlisted, output))

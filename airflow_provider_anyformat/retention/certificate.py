@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat import __version__
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.retention.evidence import Run, in_order, load_run, open_ledger, reading, rows_of
 from airflow_provider_anyformat.retention.plan import HELD_FILE, PLAN_FILE, ROWS_FILE, SUMMARY_FILE, utc_text
 from airflow_provider_anyformat.retention.signing import SIGNATURE_FILE
@@ -64,33 +65,37 @@ def certify_collection(folder: Folder, collection_id: str, report: Report) -> di
     :return: ``None`` where no run has a record of it.
     """
     runs = open_ledger(folder)
-    records = []
+    records: list[tuple[Run, dict[str, Any]]] = []
     with reading(folder):
-        for run in in_order(runs):
-            records += [(run, record) for record in _records(folder, run, collection_id)]
+        ordered = in_order(runs)
+        # As it is written first: only where that is nowhere has each row to be read.
+        for every_row in (False, True):
+            for run in () if records else ordered:
+                records += [(run, record) for record in _records(folder, run, collection_id, every_row)]
         if not records:
             return None
         deleted = [each for each in records if each[1]["outcome"] == "deleted"]
         run, record = (deleted or records)[-1]
-        collection = record | {"planned": _row(folder, run, ROWS_FILE, collection_id)}
+        collection = record | {"planned": _row(folder, run, ROWS_FILE, record["collection_id"])}
     others = [{"run": each.name, "outcome": other["outcome"]} for each, other in records if other is not record]
     return _certificate(folder, run, report, collection | {"other_records": others})
 
 
-def _records(folder: Folder, run: Run, collection_id: str) -> Iterator[dict[str, Any]]:
+def _records(folder: Folder, run: Run, collection_id: str, every_row: bool) -> Iterator[dict[str, Any]]:
     for file in (HELD_FILE, *run.parts):
-        row = _row(folder, run, file, collection_id)
+        row = _row(folder, run, file, collection_id, every_row)
         if row is not None:
             yield _RECORD | row | {"file": file}
 
 
-def _row(folder: Folder, run: Run, file: str, collection_id: str) -> dict[str, Any] | None:
+def _row(folder: Folder, run: Run, file: str, collection_id: str, every_row: bool = False) -> dict[str, Any] | None:
     """Return the last row of a file that is of one collection."""
     data = folder.read(f"{run.name}/{file}") if file in run.files else b""
     # A ledger has a million rows, of which one is wanted.
-    if collection_id.encode() not in data:
+    if not every_row and collection_id.encode() not in data:
         return None
-    found = [row for row in rows_of(data) if row["collection_id"] == collection_id]
+    wanted = canonical_id(collection_id)
+    found = [row for row in rows_of(data) if canonical_id(row["collection_id"]) == wanted]
     return found[-1] if found else None
 
 

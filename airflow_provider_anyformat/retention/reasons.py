@@ -76,6 +76,8 @@ HELD_AS = {CODE_YOUNG: CODE_HELD_YOUNG, CODE_DUE: CODE_HELD_OLD, CODE_FUTURE: CO
 FREE_FORMS = frozenset({CODE_DUE, CODE_YOUNG, CODE_FUTURE, CODE_KEEP_LAST, CODE_UNREADABLE})
 HELD_DATED_FORMS = frozenset({CODE_HELD_YOUNG, CODE_HELD_OLD, CODE_HELD_FUTURE})
 
+# Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
+KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due", "not_listed"})
 # Reasons that somebody should look into: where they keep rows, a retention may silently have stopped.
 ANOMALIES = frozenset(
     {

@@ -22,6 +22,7 @@ from airflow_provider_anyformat.retention.evidence import (
 )
 from airflow_provider_anyformat.retention.ledger import OUTCOMES
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, canonical, digest_of
+from airflow_provider_anyformat.retention.reasons import KEPT_AFTER_ALL
 from airflow_provider_anyformat.retention.signing import SIGNATURE_FILE, PublicKey
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ _COUNTED = {
     "already_gone": ("already_gone", "gone_unconfirmed"),
     "failed": ("failed", "unknown"),
 }
-# Planned collections that were kept after all have "not_attempted" in the ledger and are counted as kept.
-_KEPT_AFTER_ALL = ("no_results", "no_longer_due")
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,7 +297,7 @@ class _Verification:
     def _check_counts(self, run: Run, planned: Sequence[str], outcomes: dict[str, str]) -> None:
         summary = run.summary
         kept = summary.get("kept")
-        after_all = sum(_number(kept, reason) for reason in _KEPT_AFTER_ALL)
+        after_all = sum(_number(kept, reason) for reason in KEPT_AFTER_ALL)
         counted = Counter(outcomes[each] for each in planned if each in outcomes)
         for key, kinds in _COUNTED.items():
             number = sum(counted[kind] for kind in kinds)

@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.bulk import run as bulk_run
+from airflow_provider_anyformat.retention.folder import LocalFolder
+from airflow_provider_anyformat.retention.verification import verify
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.integration.applying import Planned, asked, plan_json
 from tests.integration.purges import ledger_of
@@ -69,6 +71,7 @@ class TestExactlyThatPlan:
         there = left(sandbox, workflow)
         assert len(removed) == len(there) == 10
         assert (summary["already_gone"], summary["deleted"], summary["kept"]) == (10, 10, {"not_listed": 10})
+        assert verify(LocalFolder(tmp_path / "applied")).problems == []
 
     def test_the_ledger_is_its_own(self, planned: Planned, workflow: str, tmp_path: Path) -> None:
         before = {path: path.read_bytes() for path in planned.path.iterdir()}

@@ -45,7 +45,7 @@ def as_json(capfd: pytest.CaptureFixture[str], *arguments: object) -> tuple[int,
 
 
 def test_a_deleted_collection(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
-    code, content = as_json(capfd, written.path, "--collection", "id-1")
+    code, content = as_json(capfd, written.path, "--collection", "ID-1")
     assert (code, content["whole"], content["certificate"]) == (0, True, "collection")
     collection = content["collection"]
     assert (collection["outcome"], collection["http_status"], collection["request_id"]) == ("deleted", 204, "req-1")

@@ -177,7 +177,7 @@ def test_explain(run: Run, tmp_path: Path) -> None:
     ]
     keys = ["collection_id", "workflow_id", "delete", "reason", "rule", "due_at"]
     assert list(document["collections"][0]) == keys
-    code, document = run(*arguments, "c-day", "c-none", "--keep-last", "9")
+    code, document = run(*arguments, "C-DAY", "c-none", "--keep-last", "9")
     assert (code, [each["collection_id"] for each in document["collections"]]) == (1, ["c-day"])
     assert document["unlisted"] == ["c-none"]
 
