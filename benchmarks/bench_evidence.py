@@ -42,6 +42,9 @@ class QuickFolder:
     def read(self, name: str) -> bytes:
         return (self.path / name).read_bytes()
 
+    def modified(self, name: str) -> float:
+        return (self.path / name).stat().st_mtime
+
     def files(self) -> Iterator[str]:
         from airflow_provider_anyformat.retention.folder import LocalFolder
 

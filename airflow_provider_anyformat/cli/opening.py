@@ -86,6 +86,9 @@ class _FsspecFolder:
     def read(self, name: str) -> bytes:
         return bytes(self._fs.cat_file(f"{self._root}/{name}"))
 
+    def modified(self, name: str) -> float:
+        raise NotImplementedError(f"{name}: the command asks no file for its time")
+
     def files(self) -> Iterator[str]:
         self._fs.invalidate_cache()
         try:

@@ -107,6 +107,13 @@ class ObjectFolder:
         """Read an object."""
         return bytes(self._fs.cat_file(self._path(name)))
 
+    def modified(self, name: str) -> float:
+        """Ask the store; a time without a zone may be hours off, and is not one."""
+        time = self._fs.modified(self._path(name))
+        if time.tzinfo is None:
+            raise ValueError(f"{name} has a time without a zone")
+        return float(time.timestamp())
+
     def files(self) -> Iterator[str]:
         """List the objects below this folder."""
         self._fs.invalidate_cache()

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 FOLLOWS = re.compile(r"follows((?:-[0-9a-f]{12})+)\.json")
 # So that the longest name stays well below the 255 bytes that file systems take.
-_KEYS_A_FILE = 16
+KEYS_A_FILE = 16
 # map index / run / try / random digits
 _DEPTH = 4
 
@@ -88,7 +88,7 @@ def unnamed(runs: Mapping[str, Collection[str]]) -> list[str]:
         if (found := FOLLOWS.fullmatch(file))
         for key in found[1].split("-")
     }
-    return sorted(name for name in closed if _key(name) not in named)
+    return sorted(name for name in closed if key_of(name) not in named)
 
 
 def summaries_of(folder: Folder, names: Collection[str], warn: Callable[[str], None]) -> dict[str, str]:
@@ -117,11 +117,12 @@ def link(ledger: Ledger, hashes: Mapping[str, str]) -> None:
     :raises AnyformatLedgerError: it could not be written.
     """
     names = sorted(hashes)
-    for start in range(0, len(names), _KEYS_A_FILE):
-        some = names[start : start + _KEYS_A_FILE]
-        ledger.put(f"follows-{'-'.join(map(_key, some))}.json", canonical({name: hashes[name] for name in some}))
+    for start in range(0, len(names), KEYS_A_FILE):
+        some = names[start : start + KEYS_A_FILE]
+        ledger.put(f"follows-{'-'.join(map(key_of, some))}.json", canonical({name: hashes[name] for name in some}))
     ledger.previous = sorted(hashes.values())
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
+    """Return what stands for a run's folder, below the task's, in the names of other runs' files."""
     return hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:12]

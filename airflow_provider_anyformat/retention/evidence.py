@@ -7,12 +7,13 @@ import heapq
 import json
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE
+from airflow_provider_anyformat.retention.settling import Mark, marks_in
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.folder import Folder
@@ -63,13 +64,14 @@ class Run:
         """The outcome files, in the order they were written."""
         return sorted((name for name in self.files if name.startswith("outcomes-")), key=lambda name: (len(name), name))
 
-    def settled(self, folder: Folder) -> Iterator[dict[str, Any]]:
-        """Yield what each ``settled-….json`` says of an earlier run."""
+    def settled(self, folder: Folder) -> Iterator[Mark]:
+        """Yield what each ``settled-….json`` says; the folders of its runs are those below the ledger's."""
         for name in self.files:
             if name.startswith("settled-"):
-                content = as_object(folder.read(f"{self.name}/{name}"))
-                if isinstance(content.get("folder"), str):
-                    yield content | {"run": f"{self.task}/{content['folder']}"}
+                data = folder.read(f"{self.name}/{name}")
+                # A damaged one settles nothing.
+                with suppress(ValueError, TypeError, KeyError, AttributeError, RecursionError):
+                    yield from [replace(each, folder=f"{self.task}/{each.folder}") for each in marks_in(data)]
 
 
 def no_progress(done: int, total: int | None) -> None:

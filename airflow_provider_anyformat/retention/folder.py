@@ -43,6 +43,13 @@ class Folder(Protocol):
         :raises Exception: it could not be read.
         """
 
+    def modified(self, name: str) -> float:
+        """
+        Return when a file was written, in seconds since 1970.
+
+        :raises Exception: nobody can tell.
+        """
+
     def files(self) -> Iterator[str]:
         """Yield the names of all files below this folder, in any order; none where the folder is missing."""
 
@@ -95,6 +102,10 @@ class LocalFolder:
     def read(self, name: str) -> bytes:
         """Read a file."""
         return (self._path / name).read_bytes()
+
+    def modified(self, name: str) -> float:
+        """Ask the file system."""
+        return (self._path / name).stat().st_mtime
 
     def files(self) -> Iterator[str]:
         """Walk the folder."""

@@ -4,17 +4,56 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.models import is_id, shown
-from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, task_folder
+from airflow_provider_anyformat.retention.chain import KEYS_A_FILE, key_of
+from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, encoded, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
 
     from airflow_provider_anyformat.retention.folder import Folder
+
+# A run of another DAG run that wrote something within this many seconds may still be alive.
+_MAY_BE_ALIVE = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """
+    What a ``settled-….json`` says of one earlier run.
+
+    :param folder: the run's, below the task's.
+    :param left: by workflow, the ids that were neither gone nor planned again.
+    :param sha256: of each of its files.
+    """
+
+    folder: str
+    left: dict[str, list[str]]
+    sha256: dict[str, str]
+
+
+def marks_in(data: bytes) -> list[Mark]:
+    """
+    Return what a ``settled-….json`` says.
+
+    :raises Exception: it is damaged.
+    """
+    content = json.loads(data)
+    # Earlier versions wrote a file for each run and workflow.
+    runs = content.get("runs") or [content | {"open": {content["workflow_id"]: content["open"]}}]
+    return [
+        Mark(
+            str(run["folder"]),
+            {name: [each for each in ids if is_id(each)] for name, ids in run["open"].items()},
+            dict(run.get("sha256", {})),
+        )
+        for run in runs
+    ]
 
 
 @dataclass(slots=True)
@@ -43,15 +82,12 @@ def settle(
     """
     Write down the fate of what earlier, killed runs of the same task planned and left without an outcome.
 
-    Call it after this run's plan is written and before its first delete. Only folders of this task without a
-    ``summary.json`` are read, those of all its map indexes. What the server says is gone becomes
-    ``gone_unconfirmed`` in *this* run's outcomes, for nothing that exists is ever written to; what it still shows and
-    this run plans is in this run's hands. ``settled-….json``, one for each old folder and workflow, says that this was
-    done, and which of its ids are still listed without being planned again, so that no later run reads the old
-    folder's plan once more.
-
-    An old folder may belong to a run that is still alive. Then both write of the same id, and its ``deleted`` outranks
-    our ``gone_unconfirmed``.
+    Call it after this run's plan is written and before its first delete. Runs without a ``summary.json`` are read if
+    they have this run's map index or one of its workflows: an earlier try of the same DAG run at once, another only
+    when its last file is older than an hour, because until then, or where the storage does not tell, it may be alive.
+    What the server says is gone becomes ``gone_unconfirmed`` in *this* run's outcomes, because nothing that exists is
+    ever written to; what it still shows and this run plans is in this run's hands. One ``settled-….json`` says that
+    this was done, and which ids still exist without being planned again, so that no later run reads the old plans.
 
     :param root: the folder that the user named.
     :param ledger: this run's.
@@ -66,39 +102,46 @@ def settle(
     folder = root.folder(task_folder(origin))
     old = _Old(folder, runs, settled.warnings)
     own = ledger.name.removeprefix(f"{task_folder(origin)}/")
-    found = [left for name in old.open_runs(own) for left in old.left_open(name, workflow_ids)]
+    found = [left for name in old.over(own, origin) if (left := old.left_open(name, origin, workflow_ids))]
     gone = old.gone
-    for left in found:
-        still = {each for each in left.ids - gone if not is_gone(left.workflow_id, each)}
-        for collection_id in sorted(left.ids - still - gone):
-            outcome = Outcome(collection_id, left.workflow_id, "gone_unconfirmed")
-            settled.outcomes.append(outcome)
-            ledger.record(outcome)
-            ledger.tick()
-        gone |= left.ids - still
-        left.ids = still.difference(planned)
+    for run in found:
+        for workflow_id, ids in run.left.items():
+            still = {each for each in ids - gone if not is_gone(workflow_id, each)}
+            for collection_id in sorted(ids - still - gone):
+                outcome = Outcome(collection_id, workflow_id, "gone_unconfirmed")
+                settled.outcomes.append(outcome)
+                ledger.record(outcome)
+                ledger.tick()
+            gone |= ids - still
+            run.left[workflow_id] = still.difference(planned)
     ledger.flush()
-    for left in found:
-        if left.ids != left.marked:
-            content = {
-                "folder": left.folder,
-                "workflow_id": left.workflow_id,
-                "open": sorted(left.ids),
-                # No summary has them: from here on a change of the killed run's files is noticed.
-                "sha256": old.hashes(left.folder),
-            }
-            ledger.put(_marker(left.folder, left.workflow_id), canonical(content))
+    _mark(ledger, old, [run for run in found if run.left != run.marked])
     return settled
+
+
+def _mark(ledger: Ledger, old: _Old, runs: list[_Left]) -> None:
+    for start in range(0, len(runs), KEYS_A_FILE):
+        some = runs[start : start + KEYS_A_FILE]
+        content = [
+            {
+                "folder": run.folder,
+                "open": {name: sorted(ids) for name, ids in run.left.items()},
+                # No summary has them: from here on a change of the killed run's files is noticed.
+                "sha256": old.hashes(run.folder),
+            }
+            for run in some
+        ]
+        name = f"settled-{'-'.join(key_of(run.folder) for run in some)}.json"
+        ledger.put(name, canonical({"runs": content}))
 
 
 @dataclass(slots=True)
 class _Left:
-    """Ids of one workflow that one old run left open; ``marked`` are those that an earlier settling found so."""
+    """Ids, by workflow, that one old run left open; ``marked`` are those that earlier settlings found so."""
 
     folder: str
-    workflow_id: str
-    ids: set[str]
-    marked: set[str] | None
+    left: dict[str, set[str]]
+    marked: dict[str, set[str]]
 
 
 class _Old:
@@ -108,15 +151,35 @@ class _Old:
         self._folder = folder
         self._warnings = warnings
         self._runs = runs
+        # Which files may say that a run is settled: their names have its key.
+        self._mark_files: dict[str, list[str]] = {}
+        for run, files in self._runs.items():
+            for file in files:
+                if file.startswith("settled-"):
+                    for key in file[len("settled-") : -len(".json")].split("-"):
+                        self._mark_files.setdefault(key, []).append(f"{run}/{file}")
         self.gone: set[str] = set()
 
-    def open_runs(self, own: str) -> list[str]:
-        """Return the folders, but this run's, that have a plan and no summary."""
+    def over(self, own: str, origin: Origin) -> list[str]:
+        """Return the folders, but this run's, that have a plan and no last word, and of which nothing is to come."""
         return sorted(
             name
             for name, files in self._runs.items()
-            if name != own and PLAN_FILE in files and (SUMMARY_FILE not in files or OPEN_FILE in files)
+            if name != own
+            and PLAN_FILE in files
+            and (OPEN_FILE in files if SUMMARY_FILE in files else self._is_over(name, origin))
         )
+
+    def _is_over(self, name: str, origin: Origin) -> bool:
+        index, run, number, _ = name.split("/")
+        if (index, run) == (str(origin.map_index), encoded(origin.run_id)) and number.isdecimal():
+            return int(number) <= origin.try_number
+        parts = [file for file in self._runs[name] if file.startswith("outcomes-")]
+        last = max(parts, key=lambda file: (len(file), file), default=PLAN_FILE)
+        try:
+            return time.time() - self._folder.modified(f"{name}/{last}") > _MAY_BE_ALIVE
+        except Exception:  # noqa: BLE001 - storage of any kind: nobody knows whether the run is alive
+            return False
 
     def hashes(self, name: str) -> dict[str, str]:
         """Return the SHA-256 of every file of an old run."""
@@ -124,23 +187,26 @@ class _Old:
             file: hashlib.sha256(self._folder.read(f"{name}/{file}")).hexdigest() for file in sorted(self._runs[name])
         }
 
-    def left_open(self, name: str, workflow_ids: Collection[str]) -> Iterator[_Left]:
-        """Yield what an old run left open of each of the workflows."""
-        marked = {workflow_id: self._marked(name, workflow_id) for workflow_id in workflow_ids}
-        if all(ids is not None and not ids for ids in marked.values()):
-            return
+    def left_open(self, name: str, origin: Origin, workflow_ids: Collection[str]) -> _Left | None:
+        """Return what an old run left open of the workflows; ``None`` where that is nothing of ours."""
+        marked = self._marked(name, workflow_ids)
+        new: dict[str, set[str]] = {each: set() for each in workflow_ids if each not in marked}
+        if not new and not any(marked.values()):
+            return None
         try:
-            planned: dict[str, set[str]] = {workflow_id: set() for workflow_id in workflow_ids}
-            if None in marked.values():
+            if not name.startswith(f"{origin.map_index}/"):
+                workflows = json.loads(self._folder.read(f"{name}/{PLAN_FILE}"))["workflows"]
+                if not set(workflow_ids).intersection(workflows):
+                    return None
+            if new:
                 for row in self._rows(name, ROWS_FILE):
-                    if row["workflow_id"] in planned:
-                        planned[row["workflow_id"]].add(row["collection_id"])
+                    if row["workflow_id"] in new:
+                        new[row["workflow_id"]].add(row["collection_id"])
             known = self._known(name)
         except Exception as error:  # noqa: BLE001 - storage of any kind; the next run tries again
             self._warn(f"{name} could not be read and stays open: {type(error).__name__}: {error}")
-            return
-        for workflow_id, ids in marked.items():
-            yield _Left(name, workflow_id, (planned[workflow_id] if ids is None else ids) - known, ids)
+            return None
+        return _Left(name, {each: ids - known for each, ids in (marked | new).items()}, marked)
 
     def _known(self, name: str) -> set[str]:
         known = set()
@@ -153,19 +219,21 @@ class _Old:
                         self.gone.add(row["collection_id"])
         return known
 
-    def _marked(self, name: str, workflow_id: str) -> set[str] | None:
-        """Return what every earlier settling of this folder and workflow found still listed; ``None`` without one."""
-        file, open_ids = _marker(name, workflow_id), None
-        for run, files in self._runs.items():
-            if file not in files:
-                continue
+    def _marked(self, name: str, workflow_ids: Collection[str]) -> dict[str, set[str]]:
+        """Return, for each workflow that was settled, what every earlier settling of this folder left open."""
+        marked: dict[str, set[str]] = {}
+        earlier = (hashlib.sha256(f"{name} {each}".encode()).hexdigest()[:16] for each in workflow_ids)
+        for file in {file for key in (key_of(name), *earlier) for file in self._mark_files.get(key, ())}:
             try:
-                ids = {each for each in json.loads(self._folder.read(f"{run}/{file}"))["open"] if is_id(each)}
+                marks = marks_in(self._folder.read(file))
             except Exception as error:  # noqa: BLE001 - then the old folder itself is read
-                self._warn(f"{run}/{file} could not be read: {type(error).__name__}: {error}")
+                self._warn(f"{file} could not be read: {type(error).__name__}: {error}")
                 continue
-            open_ids = ids if open_ids is None else open_ids & ids
-        return open_ids
+            for mark in marks:
+                for workflow_id in mark.left.keys() & set(workflow_ids) if mark.folder == name else ():
+                    ids = set(mark.left[workflow_id])
+                    marked[workflow_id] = ids & marked.get(workflow_id, ids)
+        return marked
 
     def _rows(self, name: str, file: str) -> Iterator[dict[str, Any]]:
         damaged = 0
@@ -184,7 +252,3 @@ class _Old:
 
     def _warn(self, text: str) -> None:
         self._warnings.append(f"ledger {self._folder.url}: {shown(text, 1000)[1:-1]}")
-
-
-def _marker(folder: str, workflow_id: str) -> str:
-    return f"settled-{hashlib.sha256(f'{folder} {workflow_id}'.encode()).hexdigest()[:16]}.json"

@@ -126,7 +126,7 @@ class _Verification:
         self._ids = array("q")
         # What a later run says of a run that was killed: the SHA-256 of its files, by run; by which workflows.
         self._settled: dict[str, dict[str, str]] = {}
-        self._settled_for: dict[str, set[str | None]] = {}
+        self._settled_for: dict[str, set[str]] = {}
 
     def report(self, heads: Sequence[str], progress: Callable[[int, int], None]) -> Report:
         for run in self._runs.values():
@@ -158,12 +158,11 @@ class _Verification:
         return self._folder.read(f"{run.name}/{name}")
 
     def _note_settled(self, run: Run) -> None:
-        for content in run.settled(self._folder):
-            name = content["run"]
-            hashes = content.get("sha256")
-            if isinstance(hashes, dict):
-                self._settled.setdefault(name, {}).update(hashes)
-            self._settled_for.setdefault(name, set()).add(content.get("workflow_id"))
+        for mark in run.settled(self._folder):
+            name = mark.folder
+            if mark.sha256:
+                self._settled.setdefault(name, {}).update(mark.sha256)
+            self._settled_for.setdefault(name, set()).update(mark.left)
             if name not in self._runs:
                 self._add(name, "missing", f"run {run.name} settled it, and the folder is not there")
 
@@ -208,8 +207,8 @@ class _Verification:
             return {}
         plan = as_object(self._read(run, PLAN_FILE)) if PLAN_FILE in run.files else {}
         by = self._settled_for.get(run.name, set())
-        # Earlier releases settled a run workflow by workflow.
-        if not by or (None not in by and not by.issuperset(plan.get("workflows", ()))):
+        # A later run settles what it was of its own workflows.
+        if not by or not by.issuperset(plan.get("workflows", ())):
             self._add(
                 run.name,
                 "unclosed",
@@ -288,8 +287,8 @@ class _Verification:
     def _settled_by(self, run: Run) -> set[str]:
         """Return what the killed runs planned that this one settled."""
         planned: set[str] = set()
-        for content in run.settled(self._folder):
-            old = self._runs.get(content["run"])
+        for mark in run.settled(self._folder):
+            old = self._runs.get(mark.folder)
             if old is not None and ROWS_FILE in old.files:
                 planned.update(planned_ids(self._read(old, ROWS_FILE)))
         return planned

@@ -16,7 +16,7 @@ from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.signing import Signer
 from airflow_provider_anyformat.retention.verification import verify
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import FakeTaskInstance, fill, ledger_of, purge
+from tests.integration.purges import FakeTaskInstance, age, fill, ledger_of, purge
 from tests.integration.test_golden import kill
 
 SEED = base64.b64encode(b"k" * 32).decode()
@@ -58,10 +58,13 @@ def test_a_killed_run_is_a_problem_until_it_is_settled(sandbox: Sandbox, tmp_pat
     workflow_id, _ = fill(sandbox, 4)
     purge(workflow_id, FakeTaskInstance(run_id="run-1"), ledger_path=str(tmp_path))
     kill(tmp_path)
+    # It may still be alive.
+    purge(workflow_id, FakeTaskInstance(run_id="run-1b"), ledger_path=str(tmp_path))
     assert problems(tmp_path) == ["unclosed"]
+    age(tmp_path)
     purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
     report = verify(LocalFolder(tmp_path))
-    assert (report.problems, report.runs, report.collections) == ([], 2, 4)
+    assert (report.problems, report.runs, report.collections) == ([], 3, 4)
     # From then on what the killed run had written is guarded, too.
     (outcomes,) = tmp_path.glob("*/*/*/run-1/1/*/outcomes-00001.jsonl")
     whole = outcomes.read_bytes()

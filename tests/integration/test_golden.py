@@ -19,7 +19,7 @@ import pytest
 
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import FakeTaskInstance, ledger_of
+from tests.integration.purges import FakeTaskInstance, age, ledger_of
 
 GOLDEN = Path(__file__).with_name("golden")
 OLD = GOLDEN / "written_by_701d8ab"
@@ -37,7 +37,7 @@ VARIABLE = [
     (r'"provider_version":"[^"]+"', '"provider_version":"<version>"'),
     (r'"request_id":"[^"]+"', '"request_id":"<id>"'),
     (r"/([0-9a-f]{8})(?=[/\"\n])", "/<random>"),
-    (r"settled-[0-9a-f]{16}", "settled-<hash>"),
+    (r"settled-[0-9a-f]{12}", "settled-<hash>"),
     (r"follows-[0-9a-f]{12}", "follows-<hash>"),
 ]
 
@@ -136,6 +136,7 @@ def kill(folder: Path) -> None:
 def test_a_killed_run_that_is_settled(filled: Sandbox, tmp_path: Path) -> None:
     purge(tmp_path)
     kill(tmp_path / "ledger")
+    age(tmp_path)
     filled.add_collection(WORKFLOW, id=IDS[1], created_at=LONG_AGO)
     filled.add_collection(WORKFLOW, id=IDS[2], created_at=datetime.now(UTC))
     compare("settled", everything(tmp_path, purge(tmp_path, "run-2")))
@@ -148,6 +149,7 @@ def written_before(tmp_path: Path) -> Path:
     if os.environ.get("WRITE_GOLDEN"):
         pytest.skip("the old files are kept")
     shutil.copytree(OLD, folder)
+    age(folder)
     return folder
 
 

@@ -27,7 +27,7 @@ from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.exceptions import AnyformatStoppedError
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention import folder, ledger, settling
-from tests.integration.purges import GONE, QUICK, FakeTaskInstance, Run, fill, ledger_of, purge
+from tests.integration.purges import GONE, QUICK, FakeTaskInstance, Run, age, fill, ledger_of, purge
 
 # A file that is open when the exception comes is closed with its last reference.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -121,6 +121,7 @@ class Case:
         assert ("open.json" in run.files) == (counts["unknown"] > 0), where
 
     def check_next(self, where: str) -> None:
+        age(self.folder)
         purge(self.workflow_id, FakeTaskInstance(run_id="run-2"), **self.parameters)
         assert self.deleted() == set(self.due), where
         runs = ledger_of(self.folder)

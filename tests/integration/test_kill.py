@@ -23,7 +23,7 @@ import psutil
 import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import GONE, QUICK, Run, ledger_of
+from tests.integration.purges import GONE, QUICK, Run, age, ledger_of
 
 COLLECTIONS = 400
 MOST_MISSING = 200
@@ -51,6 +51,7 @@ class Purger:
 
     def start(self, die_at_sync: int = 0, largest_file: int = 0, **parameters: Any) -> None:
         self.runs += 1
+        age(self.ledger)
         given = {"workflow_id": self.workflow_id, "ledger_path": str(self.ledger), **parameters}
         order = {
             "env": self.sandbox.conn_env(QUICK),

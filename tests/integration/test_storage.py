@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.operators._object_store import open_folder
-from tests.integration.purges import QUICK, FakeTaskInstance, Run, fill, ledger_of, purge, read_runs
+from tests.integration.purges import QUICK, FakeTaskInstance, Run, age, fill, ledger_of, purge, read_runs
 from tests.integration.s3_server import Request, S3Server
 
 _numbers = itertools.count()
@@ -102,15 +103,16 @@ def test_what_a_killed_run_left_is_settled_there(sandbox: Any, ledger_path: str)
     workflow_id, due = fill(sandbox, 5)
     purge(workflow_id, FakeTaskInstance(), ledger_path=ledger_path, plan_only=True)
     (planned,) = stored(ledger_path)
-    # The same plan, of another run that was killed after two deletes and before it could write anything of them.
-    killed = open_folder(ledger_path, "ledger_path").folder("nightly/purge/-1/run-0/1/00000000")
+    # The same plan, of an earlier try that was killed after two deletes and before it could write anything of them.
+    killed = open_folder(ledger_path, "ledger_path").folder("nightly/purge/-1/run-2/0/00000000")
     for name in ("plan.jsonl", "plan.json"):
         killed.put(name, planned.files[name])
+    assert abs(time.time() - killed.modified("plan.json")) < 60
     for collection_id in due[:2]:
         sandbox.remove_collection(collection_id)
 
     purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=ledger_path)
-    last = next(run for run in stored(ledger_path) if "run-2" in run.name)
+    last = next(run for run in stored(ledger_path) if "run-2/1" in run.name)
     assert last.outcomes == dict.fromkeys(due[:2], "gone_unconfirmed") | dict.fromkeys(due[2:], "deleted")
     last.check_digests()
     assert last.summary is not None
@@ -245,6 +247,7 @@ def test_a_local_disk_that_breaks_half_way_stops_the_purge(
     assert ti.xcoms["summary"]["not_attempted"] == len(due) - len(sandbox.deleted)
     monkeypatch.undo()
     monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", sandbox.conn_json(QUICK))
+    age(tmp_path)
     purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
     known = {each for run in ledger_of(tmp_path) for each in run.outcomes}
     assert known == set(due)

@@ -62,6 +62,9 @@ class Flaky:
     def read(self, name: str) -> bytes:
         return self.inner.read(name)
 
+    def modified(self, name: str) -> float:
+        return self.inner.modified(name)
+
     def files(self) -> Iterator[str]:
         return self.inner.files()
 

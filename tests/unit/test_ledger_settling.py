@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import random
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -22,7 +24,7 @@ from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome, task_folder
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
-from airflow_provider_anyformat.retention.settling import Settled, settle
+from airflow_provider_anyformat.retention.settling import Settled, marks_in, settle
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 
@@ -56,7 +58,14 @@ class House:
         self.on_server: set[str] = set()
 
     def killed(
-        self, planned: str, deleted: str = "", recorded: str = "", *, outcome: str = "deleted", **changes: Any
+        self,
+        planned: str,
+        deleted: str = "",
+        recorded: str = "",
+        *,
+        outcome: str = "deleted",
+        minutes_ago: float = 0,
+        **changes: Any,
     ) -> Path:
         """Leave a run that planned, deleted and recorded, an id each letter, and then was killed."""
         self.on_server |= set(planned)
@@ -66,7 +75,10 @@ class House:
         for each in recorded:
             ledger.record(Outcome(each, "wf", outcome))
         ledger.flush()
-        return Path(ledger.url)
+        folder = Path(ledger.url)
+        for file in folder.iterdir():
+            os.utime(file, (time.time() - 60 * minutes_ago,) * 2)
+        return folder
 
     def run(
         self, planned: str = "", *, workflow_ids: Iterable[str] = ("wf",), close: bool = True, **changes: Any
@@ -155,24 +167,78 @@ def test_what_is_still_listed_and_not_planned_is_settled_when_it_is_gone(house: 
 def test_a_run_that_is_killed_after_settling_leaves_its_own_ids_open(house: House) -> None:
     house.killed("abc", deleted="a")
     house.run(close=False)
-    house.killed("bc", deleted="b", run_id="second")
+    house.killed("bc", deleted="b", run_id="second", minutes_ago=61)
     assert house.run()[0] == ["b"]
 
 
-def test_a_run_that_was_alive_all_the_time_outranks_the_settling(house: House) -> None:
-    """It deletes, another run settles, and only then does it write what it did."""
-    alive = Ledger(house.root, origin(run_id="alive"))
-    alive.write_plan(make_plan("abc"))
-    house.on_server = {"b", "c"}
+@pytest.mark.parametrize(
+    ("minutes_ago", "changes", "read"),
+    [
+        (0, {}, True),
+        (0, {"try_number": 1}, True),
+        (0, {"try_number": 2}, True),
+        (0, {"try_number": 4}, False),
+        (59, {"run_id": "other"}, False),
+        (61, {"run_id": "other"}, True),
+        (59, {"map_index": 5}, False),
+        (61, {"map_index": 5}, True),
+        (-61, {"run_id": "other"}, False),
+        (61, {"task_id": "other"}, False),
+        (61, {"dag_id": "other"}, False),
+    ],
+    ids=repr,
+)
+def test_only_what_is_this_task_s_and_over_is_settled(
+    house: House, minutes_ago: float, changes: dict[str, Any], read: bool
+) -> None:
+    """An earlier try is over when the next one runs; what another DAG run wrote lately may be of one that lives."""
+    house.killed("ab", deleted="ab", recorded="a", minutes_ago=minutes_ago, **changes)
+    assert house.run(try_number=3)[0] == (["b"] if read else [])
+
+
+def test_what_a_run_wrote_last_says_whether_it_is_alive(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = house.killed("ab", deleted="ab", recorded="a", run_id="other", minutes_ago=61)
+    os.utime(folder / "outcomes-00001.jsonl")
+    assert house.run()[0] == []
+    os.utime(folder / "outcomes-00001.jsonl", (0, 0))
+
+    def refuse(self: LocalFolder, name: str) -> float:
+        raise NotImplementedError
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalFolder, "modified", refuse)
+        assert house.run()[0] == []
+    assert house.run()[0] == ["b"]
+
+
+def test_one_file_says_of_all_killed_runs_that_they_are_settled(house: House) -> None:
+    """Forty workflows, a map index each: what the other map indexes left of other workflows is theirs."""
+    for number in range(10):
+        house.killed("ab", deleted="a", run_id=f"run-{number}", minutes_ago=61)
+    for number in range(40):
+        ledger = Ledger(house.root, origin(map_index=number, run_id="killed"))
+        ledger.write_plan(replace(make_plan("c", f"w{number}"), workflow_ids=(f"w{number}",)))
+        for each in Path(ledger.url).iterdir():
+            os.utime(each, (0, 0))
     assert house.run()[0] == ["a"]
-    for each in "ab":
-        alive.record(Outcome(each, "wf", "deleted"))
-    alive.flush()
-    house.on_server = set()
-    # Killed now: "c" went, and nobody wrote it down.
-    assert house.run()[0] == ["c"]
-    assert sorted(house.outcomes()["a"]) == ["deleted", "gone_unconfirmed"]
-    assert house.outcomes()["b"] == ["deleted"]
+    (mark,) = house.path.rglob("settled-*.json")
+    assert {each.folder.split("/")[1]: each.left for each in marks_in(mark.read_bytes())} == {
+        f"run-{number}": {"wf": ["b"]} for number in range(10)
+    }
+    assert house.run()[0] == []
+    assert len(list(house.path.rglob("settled-*.json"))) == 1
+
+
+def test_the_marks_of_the_first_release_are_read(house: House) -> None:
+    folder = house.killed("ab", deleted="ab").relative_to(house.path / "dag" / "task")
+    first = Ledger(house.root, origin())
+    first.write_plan(make_plan(""))
+    name = hashlib.sha256(f"{folder} wf".encode()).hexdigest()[:16]
+    mark = {"folder": str(folder), "workflow_id": "wf", "open": ["b"]}
+    first.put(f"settled-{name}.json", json.dumps(mark).encode())
+    first.close({})
+    assert house.run()[0] == ["b"]
+    assert house.run()[0] == []
 
 
 @pytest.mark.parametrize("outcome", ["deleted", "already_gone", "gone_unconfirmed", "failed", "not_attempted"])
@@ -188,38 +254,22 @@ def test_an_id_whose_fate_was_unknown_is_open(house: House) -> None:
 
 
 def test_an_id_that_another_open_run_deleted_is_not_settled(house: House) -> None:
-    house.killed("ab", deleted="ab", run_id="first")
-    house.killed("ab", deleted="ab", recorded="a", run_id="second")
+    house.killed("ab", deleted="ab", run_id="first", minutes_ago=61)
+    house.killed("ab", deleted="ab", recorded="a", run_id="second", minutes_ago=61)
     assert house.run()[0] == ["b"]
 
 
 def test_an_id_of_two_killed_runs_is_settled_once(house: House) -> None:
-    house.killed("a", deleted="a", run_id="first")
-    house.killed("a", deleted="a", run_id="second")
+    house.killed("a", deleted="a", run_id="first", minutes_ago=61)
+    house.killed("a", deleted="a", run_id="second", minutes_ago=61)
     assert house.run()[0] == ["a"]
     assert house.run()[0] == []
 
 
 def test_a_failure_in_another_open_run_settles_nothing(house: House) -> None:
-    house.killed("a", run_id="first")
-    house.killed("a", deleted="a", recorded="a", outcome="failed", run_id="second")
+    house.killed("a", run_id="first", minutes_ago=61)
+    house.killed("a", deleted="a", recorded="a", outcome="failed", run_id="second", minutes_ago=61)
     assert house.run()[0] == ["a"]
-
-
-@pytest.mark.parametrize(
-    ("changes", "read"),
-    [
-        ({"run_id": "other"}, True),
-        ({"try_number": 1}, True),
-        ({"map_index": 5}, True),
-        ({"task_id": "other"}, False),
-        ({"dag_id": "other"}, False),
-    ],
-    ids=repr,
-)
-def test_only_this_task_s_runs_are_read(house: House, changes: dict[str, Any], read: bool) -> None:
-    house.killed("a", deleted="a", **changes)
-    assert house.run()[0] == (["a"] if read else [])
 
 
 def test_other_workflows_wait_for_their_own_listing(house: House) -> None:
@@ -255,7 +305,7 @@ def test_a_closed_run_is_not_read(house: House, monkeypatch: pytest.MonkeyPatch)
     """A year of daily runs costs one listing and no reading."""
     for number in range(5):
         house.run("a", run_id=f"run-{number}")
-    house.killed("ab", deleted="ab", run_id="killed")
+    house.killed("ab", deleted="ab", run_id="killed", minutes_ago=61)
     assert house.run()[0] == ["a", "b"]
     read: list[str] = []
     original = LocalFolder.read

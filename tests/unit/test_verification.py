@@ -41,6 +41,9 @@ class InMemory:
     def put(self, name: str, data: bytes) -> None:
         raise NotImplementedError
 
+    def modified(self, name: str) -> float:
+        raise NotImplementedError
+
     def folder(self, name: str) -> InMemory:
         raise NotImplementedError
 
