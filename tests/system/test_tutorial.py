@@ -68,7 +68,7 @@ def changing(text: str) -> str:
 
 
 @pytest.mark.skipif(airflow.__version__ != INSTALLED[0], reason=f"the tutorial installs Airflow {INSTALLED[0]}")
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 def test_every_block(sandbox: list[str], environment: dict[str, str], tmp_path: Path) -> None:
     saved = iter(re.findall(r"`(\.tutorial/airflow/dags/\w+\.(?:py|yaml))`", PAGE))
     exports, output, ran = "set -e\n", "", []
@@ -91,7 +91,7 @@ def test_every_block(sandbox: list[str], environment: dict[str, str], tmp_path: 
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
                 text=True,
-                timeout=120,
+                timeout=240,
                 check=False,
             )
             output = done.stdout
