@@ -41,7 +41,9 @@ class Version(Protocol):
     def ask_for(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> None:
         """Ask for a collection; only anyformat's own 404 raises ``AnyformatNotFoundError``."""
 
-    def pages(self, caller: Caller, workflow_id: str, /, tries: int | None = None) -> Iterator[Page]:
+    def pages(
+        self, caller: Caller, workflow_id: str, /, tries: int | None = None, permit: float | None = None
+    ) -> Iterator[Page]:
         """Yield the pages of a listing."""
 
     def submit(self, caller: Caller, call: Call, workflow_id: str, document: Document, key: str, /) -> object:
@@ -155,13 +157,15 @@ class AnyformatClient(Caller):
         """
         return self._version.pages(self, check_id(workflow_id, "workflow_id"))
 
-    def first_page(self, workflow_id: str) -> Page:
+    def first_page(self, workflow_id: str, *, permit: float | None = None) -> dict[str, str]:
         """
-        Return the first page of a workflow's listing, by a single request.
+        Return the statuses of the collections on the first page of a workflow's listing, by a single request.
 
+        :param permit: see :meth:`look`.
         :raises AnyformatError: there is no such page now.
         """
-        return next(self._version.pages(self, check_id(workflow_id, "workflow_id"), tries=1))
+        pages = self._version.pages(self, check_id(workflow_id, "workflow_id"), tries=1, permit=permit)
+        return {row.id: row.status for row in next(pages).collections}
 
     def iter_file_collections(self, workflow_id: str) -> Iterator[FileCollection]:
         """

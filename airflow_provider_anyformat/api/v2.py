@@ -38,14 +38,14 @@ def ask_for(caller: Caller, call: Call, workflow_id: str, collection_id: str) ->
     caller.call(call, "GET", _results_path(workflow_id, collection_id), expected={200, 412, 422}, whole=False)
 
 
-def pages(caller: Caller, workflow_id: str, tries: int | None = None) -> Iterator[Page]:
+def pages(caller: Caller, workflow_id: str, tries: int | None = None, permit: float | None = None) -> Iterator[Page]:
     """Yield the pages; the last one is found by the ``count`` and ``page_size`` that came back."""
     number = 0
     more = True
     while more:
         number += 1
         page = caller.page(
-            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, of_workflow=True),
+            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, permit=permit, of_workflow=True),
             f"/v2/workflows/{workflow_id}/files/",
             {"page": number, "page_size": PAGE_SIZE},
             partial(_read_page, workflow_id=workflow_id, number=number),

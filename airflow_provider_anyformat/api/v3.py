@@ -57,7 +57,7 @@ def ask_for(caller: Caller, call: Call, _: str, collection_id: str) -> None:
     caller.call(call, "GET", _packet_path(collection_id), expected={200, 412, 422}, whole=False)
 
 
-def pages(caller: Caller, workflow_id: str, tries: int | None = None) -> Iterator[Page]:
+def pages(caller: Caller, workflow_id: str, tries: int | None = None, permit: float | None = None) -> Iterator[Page]:
     """Yield the pages; the last one is that whose ``next_cursor`` is ``null``."""
     cursors: set[str] = set()
     params: dict[str, int | str] = {"limit": PAGE_SIZE}
@@ -65,7 +65,7 @@ def pages(caller: Caller, workflow_id: str, tries: int | None = None) -> Iterato
     while True:
         number += 1
         page, cursor = caller.page(
-            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, of_workflow=True),
+            Call(f"listing of workflow {workflow_id}, page {number}", tries=tries, permit=permit, of_workflow=True),
             f"/v3/workflows/{workflow_id}/document-packets/",
             params,
             partial(_read_page, workflow_id=workflow_id, number=number),

@@ -23,7 +23,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from airflow_provider_anyformat.api.client import AnyformatClient
 
@@ -142,6 +142,22 @@ def from_event(event: Mapping[str, Any]) -> RunState:
     return RunState(str(status), detail)
 
 
+def check_done(event: Mapping[str, Any]) -> None:
+    """
+    Check what a resumed task is told of many waits.
+
+    :raises AnyformatError: they failed, or the event says nothing known.
+    """
+    if event.get("status") != "done":
+        raise AnyformatError(
+            str(
+                event.get("detail") or f"the trigger's event has the status {event.get('status')!a}, which is not known"
+            ),
+            retryable=bool(event.get("retryable")),
+            retry_after=event.get("retry_after"),
+        )
+
+
 class SharedWaits:
     """
     All waits of one connection in one process: they take turns, and leave half of each rate-limit window to others.
@@ -182,6 +198,39 @@ class SharedWaits:
             except StopIteration as end:
                 state: RunState = end.value
                 return state
+
+    async def wait_for_all(
+        self, workflow_id: str, collection_ids: Sequence[str], poll_interval: float, deadline: float
+    ) -> None:
+        """
+        Wait until all of them are over, or the deadline is; up to 100 are looked at by one page of the listing.
+
+        :raises AnyformatError: an error that does not pass, such as HTTP 401.
+        """
+        waiting = set(collection_ids)
+        while waiting and (left := deadline - time.time()) > 0:
+            with suppress(TimeoutError):
+                waiting -= await self._finished(workflow_id, waiting, left)
+            if waiting:
+                await asyncio.sleep(min(poll_interval, max(deadline - time.time(), 0.0)))
+
+    async def _finished(self, workflow_id: str, waiting: set[str], left: float) -> set[str]:
+        seen: dict[str, str] = {}
+        finished = set()
+        try:
+            if len(waiting) > 1:
+                seen = await self.in_turn(partial(self.client.first_page, workflow_id), left)
+            for collection_id in waiting:
+                status = seen.get(collection_id)
+                if status is None:
+                    status = (await self.in_turn(partial(self.client.look, workflow_id, collection_id), left)).status
+                if RunState(status).finished:
+                    finished.add(collection_id)
+        except AnyformatError as error:
+            if ends_a_wait(error) and error.status_code != 404:
+                raise
+            log.info("%s", str(error).partition("\n")[0])
+        return finished
 
     async def in_turn(self, ask: Callable[..., T], patience: float | None = None) -> T:
         """

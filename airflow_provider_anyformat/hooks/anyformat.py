@@ -7,7 +7,8 @@ import math
 import secrets
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -190,20 +191,26 @@ class AnyformatHook(BaseHook):
         """
         return self.get_conn().get_results(workflow_id, collection_id)
 
-    def cancel(self, collection_id: str) -> None:
+    def cancel(self, collection_ids: Sequence[str]) -> None:
         """
-        Delete a collection within three seconds, which cancels its processing; tell the log if that fails.
+        Delete collections within three seconds, which cancels their processing; tell the log of what fails.
 
         It is for a task that is being killed, whose client sends nothing more.
         """
         with self.get_conn().again(timeout=2.0, max_attempts=2, backoff=0.1) as client:
             timer = threading.Timer(_CANCEL_WITHIN, client.stop, kwargs={"grace": 0.0})
             timer.start()
+
+            def cancel(collection_id: str) -> None:
+                try:
+                    outcome = client.delete_file_collection(collection_id)
+                    self.log.info("Collection %s: %s, which cancels its processing", collection_id, outcome)
+                except AnyformatError as error:
+                    self.log.warning("Collection %s may go on: %s", collection_id, error)
+
             try:
-                outcome = client.delete_file_collection(collection_id)
-                self.log.info("Collection %s: %s, which cancels its processing", collection_id, outcome)
-            except AnyformatError as error:
-                self.log.warning("Collection %s may go on: %s", collection_id, error)
+                with ThreadPoolExecutor(8) as pool:
+                    list(pool.map(cancel, collection_ids))
             finally:
                 timer.cancel()
 

@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat._airflow import conf
 from airflow_provider_anyformat.operators._task import _AnyformatOperator
+from airflow_provider_anyformat.operators._waiting import _WaitingOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat._airflow import Context
     from airflow_provider_anyformat.api.runs import RunState
+    from airflow_provider_anyformat.bulk.batch import Batch
     from airflow_provider_anyformat.operators._task import Task
 
 DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
-class RunWorkflowOperator(_AnyformatOperator):
+class RunWorkflowOperator(_WaitingOperator):
     """
     Run a document through a workflow, once, and wait until it is processed.
 
@@ -34,8 +34,8 @@ class RunWorkflowOperator(_AnyformatOperator):
         ``task_state_store`` (Airflow 3.3) or by its name in the workflow's listing. A cleared task submits anew.
 
     .. note::
-        Errors while waiting never fail the task while time is left. With many waits on one connection in one process,
-        as in a triggerer, they leave half of the rate limit to others, and each is asked for less often.
+        Errors while waiting never fail the task while time is left. Many waits on one connection in one process, as in
+        a triggerer, leave half of the rate limit to others: each is asked for less often.
 
     :param workflow_id: the workflow's id. (templated)
     :param document: absolute path, ``file://…``, or any URL that ``ObjectStoragePath`` takes, of a file of 1 byte to
@@ -43,8 +43,7 @@ class RunWorkflowOperator(_AnyformatOperator):
     :param document_name: the file name that anyformat shows. Default: the last part of ``document``. (templated)
     :param wait_for_completion: whether to wait; else the task ends when the document is submitted. Default ``True``.
         (templated)
-    :param deferrable: whether a triggerer waits, and no worker. Default: Airflow's
-        ``[operators] default_deferrable``. (templated)
+    :param deferrable: whether a triggerer waits. Default: Airflow's ``[operators] default_deferrable``. (templated)
     :param poll_interval: seconds between two looks, at least 0.5. Default 15. (templated)
     :param timeout: how long to wait, as ``timedelta`` or ISO 8601 duration such as ``"PT2H"``; longer than
         ``poll_interval``. Default one hour. Past it the task fails, and its retry waits on. (templated)
@@ -54,8 +53,7 @@ class RunWorkflowOperator(_AnyformatOperator):
         twice on version 2. (templated)
     :param cancel_on_kill: whether a task that is killed while it waits deletes the collection, which cancels its
         processing. Default ``False``. (templated)
-    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else
-        :class:`~airflow_provider_anyformat.retry_policies.AnyformatRetryPolicy`.
+    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: the collection's id; it is also the XCom ``collection_id`` as soon as it is known. The results' path is the
         XCom ``results_path``.
@@ -77,8 +75,6 @@ class RunWorkflowOperator(_AnyformatOperator):
         "cancel_on_kill",
         "anyformat_conn_id",
     )
-
-    _cancel_later: Callable[[], None] | None = None
 
     def __init__(
         self,
@@ -114,7 +110,8 @@ class RunWorkflowOperator(_AnyformatOperator):
         """Submit the document, or find what an earlier try submitted, and wait; return the collection's id."""
         with self._task(context, RunWorkflowOperator) as task:
             workflow_id = task.workflow_id
-            self._check(task)
+            self._check_times(task)
+            self._check_results(task)
             if task.results is not None:
                 task.results.check_writable()
             collection_id = self._submit(task, workflow_id)
@@ -123,7 +120,7 @@ class RunWorkflowOperator(_AnyformatOperator):
                 return collection_id
             if task.given["deferrable"]:
                 self._defer(task, workflow_id, collection_id)
-            with self._cancelling(task, collection_id):
+            with self._cancelling(task, lambda: [collection_id]):
                 state = task.hook.wait_for_end(
                     workflow_id,
                     collection_id,
@@ -140,14 +137,9 @@ class RunWorkflowOperator(_AnyformatOperator):
             return self._finish(task, event["workflow_id"], event["collection_id"], from_event(event))
 
     @staticmethod
-    def _check(task: Task) -> None:
+    def _check_results(task: Task) -> None:
         from airflow_provider_anyformat.exceptions import AnyformatValueError
 
-        timeout, poll_interval = task.given["timeout"], task.given["poll_interval"]
-        if timeout.total_seconds() <= poll_interval:
-            raise AnyformatValueError(
-                f"timeout: {timeout} is not longer than poll_interval, {poll_interval:g} s; give a longer one"
-            )
         if not task.given["wait_for_completion"] and task.results is not None:
             raise AnyformatValueError(
                 f"results_path: {task.given['results_path']!a} is for a task that waits; leave it out with"
@@ -184,31 +176,8 @@ class RunWorkflowOperator(_AnyformatOperator):
                 anyformat_conn_id=task.given["anyformat_conn_id"],
                 cancel_on_kill=task.given["cancel_on_kill"],
             ),
-            # When its own time-out runs out, Airflow calls no method: the trigger says so itself.
             method_name="execute_complete",
         )
-
-    @contextmanager
-    def _cancelling(self, task: Task, collection_id: str) -> Iterator[None]:
-        """Delete the collection if the task is killed meanwhile, and that was asked for."""
-        cancels = task.given["cancel_on_kill"]
-        try:
-            yield
-        except BaseException:
-            if cancels and self._killed:
-                from airflow_provider_anyformat.bulk.signals import finish_despite_signals
-
-                finish_despite_signals(partial(task.hook.cancel, collection_id))
-            elif cancels:
-                # Airflow calls on_kill() for an execution_timeout when execute() has ended.
-                self._cancel_later = partial(task.hook.cancel, collection_id)
-            raise
-
-    def on_kill(self) -> None:
-        """End every wait now, and what is in flight within two seconds; cancel if that was asked for."""
-        super().on_kill()
-        if self._client is None and self._cancel_later is not None:
-            self._cancel_later()
 
     @staticmethod
     def _finish(task: Task, workflow_id: str, collection_id: str, state: RunState) -> str:
@@ -220,6 +189,170 @@ class RunWorkflowOperator(_AnyformatOperator):
         return collection_id
 
 
+class RunWorkflowBatchOperator(_WaitingOperator):
+    """
+    Run many documents through a workflow, each once, wait for all of them, and store their results.
+
+    Submits keep to the rate limit of the submission tier; one page of the listing shows all runs in flight. A manifest,
+    ``<results_path>/<workflow_id>/runs/<dag>/<run>/<task>/<map index>/manifest.jsonl``, is stored before the first
+    submit and replaced after changes: after a worker died, a retry submits only what was not.
+
+    .. note::
+        A document whose reply was lost on version 2 of the API fails alone: it may exist and be billed. HTTP 401, 402,
+        403, a wait beyond ``max_backoff``, or 20 failed submits in a row stop the rest.
+
+    :param workflow_id: the workflow's id. (templated)
+    :param documents: a list of paths or URLs of files, or one folder; ``[]`` sends nothing and succeeds. One document
+        that is missing, empty or too large stops all before the first request. (templated)
+    :param results_path: folder, as an absolute path or a URL, for manifest and results, which are stored as
+        ``<workflow_id>/<collection_id>.json``. (templated)
+    :param pattern: glob on the names of the files in a folder. Default ``"*"``, all but hidden ones. (templated)
+    :param max_documents: more than these fail the task before the first request. Default 1000. (templated)
+    :param max_in_flight: documents that may be submitted and not finished, 1 to 1000. Default 50. (templated)
+    :param on_partial_failure: ``"fail"`` (default): the task fails if a document did, its value pushed first; or
+        ``"continue"``. (templated)
+    :param deferrable: whether a triggerer waits while nothing can be submitted. Default: Airflow's. (templated)
+    :param poll_interval: seconds between two looks, at least 0.5. Default 15. (templated)
+    :param timeout: how long each document may take. Default one hour. (templated)
+    :param on_lost_reply: see :class:`RunWorkflowOperator`. Default ``"fail"``. (templated)
+    :param cancel_on_kill: whether a killed task deletes what is in flight. Default ``False``. (templated)
+    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
+    :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
+    :return: ``{"workflow_id", "documents", "processed", "failed", "collection_ids", "manifest_path"}``; the ids are
+        those whose results are safely stored, for ``DeleteFileCollectionsOperator``.
+    :raises AirflowFailException: a parameter, a document or the connection cannot be used, or documents failed and no
+        retry can help.
+    :raises AnyformatError: documents failed, but may succeed later.
+    """
+
+    template_fields: Sequence[str] = (
+        "workflow_id",
+        "documents",
+        "results_path",
+        "pattern",
+        "max_documents",
+        "max_in_flight",
+        "on_partial_failure",
+        "deferrable",
+        "poll_interval",
+        "timeout",
+        "on_lost_reply",
+        "cancel_on_kill",
+        "anyformat_conn_id",
+    )
+
+    def __init__(
+        self,
+        *,
+        workflow_id: str,
+        documents: Sequence[str] | str,
+        results_path: str,
+        pattern: str = "*",
+        max_documents: int | str = 1000,
+        max_in_flight: int | str = 50,
+        on_partial_failure: str = "fail",
+        deferrable: bool | str = DEFERRABLE,
+        poll_interval: float | str = 15.0,
+        timeout: timedelta | str = timedelta(hours=1),
+        on_lost_reply: str = "fail",
+        cancel_on_kill: bool | str = False,
+        retry_policy: Any = None,
+        anyformat_conn_id: str = "anyformat_default",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(retry_policy=retry_policy, **kwargs)
+        self.workflow_id = workflow_id
+        self.documents = documents
+        self.results_path = results_path
+        self.pattern = pattern
+        self.max_documents = max_documents
+        self.max_in_flight = max_in_flight
+        self.on_partial_failure = on_partial_failure
+        self.deferrable = deferrable
+        self.poll_interval = poll_interval
+        self.timeout = timeout
+        self.on_lost_reply = on_lost_reply
+        self.cancel_on_kill = cancel_on_kill
+        self.anyformat_conn_id = anyformat_conn_id
+
+    def execute(self, context: Context) -> dict[str, Any]:
+        """Submit, wait, store; return the summary."""
+        with self._task(context, RunWorkflowBatchOperator) as task:
+            self._check_times(task)
+            batch = self._batch(task)
+            batch.begin(self._sources(task))
+            return self._go_on(task, batch)
+
+    def execute_complete(self, context: Context, event: Mapping[str, Any]) -> dict[str, Any]:
+        """Go on when what was in flight is over; return the summary."""
+        from airflow_provider_anyformat.api.waits import check_done
+
+        with self._task(context, RunWorkflowBatchOperator) as task:
+            check_done(event)
+            batch = self._batch(task, event["began"])
+            batch.resume(self._sources(task, check=False))
+            return self._go_on(task, batch)
+
+    def _go_on(self, task: Task, batch: Batch) -> dict[str, Any]:
+        with self._cancelling(task, lambda: [str(row.collection_id) for row in batch.in_flight]):
+            over = batch.run(wait=not task.given["deferrable"])
+        if not over:
+            self._defer(task, batch)
+        summary = batch.summary()
+        if task.given["on_partial_failure"] == "fail" and summary["failed"]:
+            task.push("return_value", summary)
+            batch.raise_failures()
+        return summary
+
+    def _defer(self, task: Task, batch: Batch) -> None:
+        from airflow_provider_anyformat.triggers.files import FileCollectionsTrigger
+
+        self.defer(
+            trigger=FileCollectionsTrigger(
+                task.workflow_id,
+                [str(row.collection_id) for row in batch.in_flight],
+                poll_interval=task.given["poll_interval"],
+                deadline=batch.deadline(),
+                began=batch.began,
+                anyformat_conn_id=task.given["anyformat_conn_id"],
+                cancel_on_kill=task.given["cancel_on_kill"],
+            ),
+            method_name="execute_complete",
+        )
+
+    @staticmethod
+    def _batch(task: Task, began: float | None = None) -> Batch:
+        from airflow_provider_anyformat.bulk.batch import Batch, BatchOptions
+        from airflow_provider_anyformat.bulk.results import ResultsFolder
+        from airflow_provider_anyformat.operators._object_store import open_folder
+
+        options = BatchOptions(
+            results=ResultsFolder(open_folder(task.given["results_path"], "results_path")),
+            max_in_flight=task.given["max_in_flight"],
+            poll_interval=task.given["poll_interval"],
+            timeout=task.given["timeout"],
+            resubmit=task.given["on_lost_reply"] == "resubmit",
+        )
+        return Batch(task.client, task.workflow_id, options, task.attempt, began)
+
+    @staticmethod
+    def _sources(task: Task, *, check: bool = True) -> list[Any]:
+        from airflow_provider_anyformat.bulk.documents import in_folder
+        from airflow_provider_anyformat.exceptions import AnyformatValueError
+        from airflow_provider_anyformat.operators._object_store import open_path
+
+        given, most = task.given["documents"], task.given["max_documents"]
+        if isinstance(given, str):
+            sources = in_folder(open_path(given, "documents"), task.given["pattern"])
+        else:
+            sources = [open_path(one, "documents") for one in dict.fromkeys(given)]
+        if check and len(sources) > most:
+            raise AnyformatValueError(
+                f"max_documents: {len(sources)} documents are more than {most}; raise it, or give fewer"
+            )
+        return sources
+
+
 class GetResultsOperator(_AnyformatOperator):
     """
     Store the results of a collection.
@@ -228,8 +361,7 @@ class GetResultsOperator(_AnyformatOperator):
     :param collection_id: the collection's id. (templated)
     :param results_path: folder, as an absolute path or a URL, in which the results are stored as
         ``<workflow_id>/<collection_id>.json``, in the place of older ones. (templated)
-    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else
-        :class:`~airflow_provider_anyformat.retry_policies.AnyformatRetryPolicy`.
+    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: the path of the results.
     :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, or there will be no

@@ -19,7 +19,7 @@ if AIRFLOW_V_3_0_PLUS:
 else:
     BaseEventTrigger = BaseTrigger
 
-__all__ = ["FileCollectionTrigger", "WorkflowTrigger"]
+__all__ = ["FileCollectionTrigger", "FileCollectionsTrigger", "WorkflowTrigger"]
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,12 @@ def _shared_waits(anyformat_conn_id: str) -> SharedWaits:
     from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 
     return AnyformatHook(anyformat_conn_id).shared_waits()
+
+
+def _cancel(anyformat_conn_id: str, collection_ids: list[str]) -> None:
+    from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
+
+    AnyformatHook(anyformat_conn_id).cancel(collection_ids)
 
 
 def _serialized(trigger: Any, *names: str) -> tuple[str, dict[str, Any]]:
@@ -93,12 +99,66 @@ class FileCollectionTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the collection if that was asked for: a user ended the task while it was deferred."""
         if self.cancel_on_kill:
-            await asyncio.to_thread(self._cancel)
+            await asyncio.to_thread(_cancel, self.anyformat_conn_id, [self.collection_id])
 
-    def _cancel(self) -> None:
-        from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 
-        AnyformatHook(self.anyformat_conn_id).cancel(self.collection_id)
+class FileCollectionsTrigger(BaseTrigger):
+    """
+    Wait until the processing of many collections has ended; yield a single event.
+
+    The event is a dictionary of ``status`` (``done`` or ``failed``), ``began``, ``detail``, ``retryable`` and
+    ``retry_after``; how each ended, the resumed task sees for itself.
+
+    :param workflow_id: the workflow.
+    :param collection_ids: the collections.
+    :param poll_interval: seconds between two looks; more where the rate limit wants it.
+    :param deadline: when the wait is over, in seconds since the epoch.
+    :param began: when the try of the task began, likewise.
+    :param anyformat_conn_id: id of the connection. Default ``anyformat_default``.
+    :param cancel_on_kill: see :class:`FileCollectionTrigger`. Default ``False``.
+    """
+
+    def __init__(
+        self,
+        workflow_id: str,
+        collection_ids: list[str],
+        poll_interval: float,
+        deadline: float,
+        began: float,
+        anyformat_conn_id: str = "anyformat_default",
+        cancel_on_kill: bool = False,
+    ) -> None:
+        super().__init__()
+        self.workflow_id = workflow_id
+        self.collection_ids = collection_ids
+        self.poll_interval = poll_interval
+        self.deadline = deadline
+        self.began = began
+        self.anyformat_conn_id = anyformat_conn_id
+        self.cancel_on_kill = cancel_on_kill
+
+    def serialize(self) -> tuple[str, dict[str, Any]]:
+        """Return class and parameters; there is no key among them."""
+        names = ("workflow_id", "collection_ids", "poll_interval", "deadline", "began")
+        return _serialized(self, *names, "anyformat_conn_id", "cancel_on_kill")
+
+    async def run(self) -> AsyncIterator[TriggerEvent]:
+        """Wait, and yield the event."""
+        from airflow_provider_anyformat.exceptions import AnyformatError
+
+        event: dict[str, Any] = {"status": "done", "began": self.began}
+        try:
+            waits = await asyncio.to_thread(_shared_waits, self.anyformat_conn_id)
+            await waits.wait_for_all(self.workflow_id, self.collection_ids, self.poll_interval, self.deadline)
+        except AnyformatError as error:
+            event |= {"status": "failed", "detail": str(error)}
+            event |= {"retryable": error.retryable, "retry_after": error.retry_after}
+        yield TriggerEvent(event)
+
+    async def on_kill(self) -> None:
+        """Delete the collections if that was asked for."""
+        if self.cancel_on_kill:
+            await asyncio.to_thread(_cancel, self.anyformat_conn_id, self.collection_ids)
 
 
 class WorkflowTrigger(BaseEventTrigger):

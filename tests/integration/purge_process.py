@@ -1,9 +1,9 @@
 """
-Run purges in processes of their own, so that a test can kill them.
+Run purges, or batches of documents, in processes of their own, so that a test can kill them.
 
 Reads one JSON object a line: ``env``, ``parameters`` of the operator, ``run_id``, ``output``, ``die_at_sync``, the
 number of the ``os.fsync`` at which the process kills itself (0: at none), and ``largest_file``, the bytes that a file
-may have (0: any). Answers each with the process's id. Airflow is
+may have (0: any); ``batch`` is the number of the try of a batch.  Answers each with the process's id. Airflow is
 imported once, before the first fork: that is most of what a start costs.
 """
 
@@ -22,6 +22,7 @@ ANSWERS = os.dup(1)
 os.dup2(2, 1)
 
 from tests.integration.purges import FakeTaskInstance, purge  # noqa: E402
+from tests.integration.running import run_batch  # noqa: E402
 
 
 def _die_at_sync(number: int) -> None:
@@ -51,6 +52,9 @@ def _run(order: dict[str, Any]) -> None:
         if order["largest_file"]:
             resource.setrlimit(resource.RLIMIT_FSIZE, (order["largest_file"], resource.RLIM_INFINITY))
         parameters = dict(order["parameters"])
+        if order.get("batch"):
+            print("summary", json.dumps(run_batch(order["batch"], parameters)), flush=True)
+            os._exit(0)
         summary = purge(parameters.pop("workflow_id"), FakeTaskInstance(run_id=order["run_id"]), **parameters)
         print("summary", json.dumps(summary), flush=True)
         code = 0

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from airflow_provider_anyformat.operators.workflows import RunWorkflowOperator
+from airflow_provider_anyformat.operators.workflows import RunWorkflowBatchOperator, RunWorkflowOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 
 QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.001, "max_backoff": 5}
@@ -78,6 +78,22 @@ def run_operator(workflow: str, document: Path | str, **given: Any) -> RunWorkfl
     """Make the operator, with short waits."""
     quick = {"poll_interval": 0.5, "deferrable": False, "retries": 2}
     return RunWorkflowOperator(task_id="t", workflow_id=workflow, document=str(document), **{**quick, **given})
+
+
+def batch_operator(workflow: str, documents: Any, results_path: Path | str, **given: Any) -> RunWorkflowBatchOperator:
+    """Make the operator, with short waits."""
+    quick = {"poll_interval": 0.5, "deferrable": False, "retries": 2}
+    return RunWorkflowBatchOperator(
+        task_id="t", workflow_id=workflow, documents=documents, results_path=str(results_path), **{**quick, **given}
+    )
+
+
+def run_batch(try_number: int, parameters: dict[str, Any]) -> dict[str, Any]:
+    """Run a try of a batch whose DAG run began an hour ago."""
+    runs = TaskRuns(retries=1000)
+    runs.try_number, runs.started = try_number - 1, datetime.now(UTC) - timedelta(hours=1)
+    summary: dict[str, Any] = batch_operator(**parameters).execute(runs.context())
+    return summary
 
 
 def submits(sandbox: Sandbox) -> int:
