@@ -63,4 +63,8 @@ with DAG(
         timeout=timedelta(minutes=30),
         retries=2,
     )
-    DeleteFileCollectionsOperator(task_id="delete", collection_ids=run.output["collection_ids"], retries=2)
+    run >> DeleteFileCollectionsOperator(
+        task_id="delete",
+        collection_ids="{{ ti.xcom_pull(task_ids='run')['collection_ids'] }}",
+        retries=2,
+    )

@@ -38,8 +38,7 @@ class RunWorkflowOperator(_WaitingOperator):
         a triggerer, leave half of the rate limit to others: each is asked for less often.
 
     :param workflow_id: the workflow's id. (templated)
-    :param document: absolute path, ``file://…``, or any URL that ``ObjectStoragePath`` takes, of a file of 1 byte to
-        20 MiB. (templated)
+    :param document: absolute path, or URL that ``ObjectStoragePath`` takes, of a file of at most 20 MiB. (templated)
     :param document_name: the file name that anyformat shows. Default: the last part of ``document``. (templated)
     :param wait_for_completion: whether to wait; else the task ends when the document is submitted. Default ``True``.
         (templated)
@@ -55,8 +54,7 @@ class RunWorkflowOperator(_WaitingOperator):
         processing. Default ``False``. (templated)
     :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
-    :return: the collection's id; it is also the XCom ``collection_id`` as soon as it is known. The results' path is the
-        XCom ``results_path``.
+    :return: the collection's id, also the XCom ``collection_id`` as soon as it is known; the XCom ``results_path`` too.
     :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, the processing ended
         in an error or was cancelled, or the reply to the submit was lost.
     :raises AnyformatError: it did not succeed now, but may later; ``AnyformatTimeoutError`` when the time was over.
