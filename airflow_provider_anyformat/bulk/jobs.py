@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.bulk.report import log_plan
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
 from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.retention.earlier import maybe_deleted
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.usual import guarded, usual_deletions
 
@@ -63,19 +65,29 @@ def delete_ids(
     :raises AnyformatError: a guard tripped, or something was not deleted.
     """
     usual = usual_deletions(options.ledger, options.origin, guards)
-    plan = PurgePlan.of_ids(collection_ids, held=held, guards=guards, origin=options.origin, now=datetime.now(UTC))
+    earlier = maybe_deleted(options.ledger, options.origin)
+    plan = PurgePlan.of_ids(
+        collection_ids,
+        held=held,
+        guards=guards,
+        origin=options.origin,
+        now=datetime.now(UTC),
+        earlier=earlier or (),
+    )
     plan = guarded(plan, usual)
     log_plan(plan)
 
     def resolve_missing(outcome: Outcome) -> Outcome:
-        return replace(outcome, outcome="already_gone" if is_retry or ignore_if_missing else "failed")
+        was_sent = is_retry and (earlier is None or canonical_id(outcome.collection_id) in earlier)
+        return replace(outcome, outcome="already_gone" if was_sent or ignore_if_missing else "failed")
 
     return DeletionRun(
         client.paced(options.quota_reserve),
         plan,
         options,
         resolve_missing=resolve_missing,
-        abort_if_all_missing=not is_retry,
+        # Without a ledger nobody knows what an earlier try has sent.
+        abort_if_all_missing=not is_retry or (earlier is not None and not earlier),
     ).carry_out()
 
 
@@ -101,12 +113,13 @@ def purge(
     """
     usual = usual_deletions(options.ledger, options.origin, guards)
     scan = Scanner(client.paced(options.quota_reserve), workflow_ids, policy).scan()
-    plan = guarded(make_plan(scan, guards, options.origin), usual)
+    earlier = maybe_deleted(options.ledger, options.origin) or ()
+    plan = guarded(make_plan(scan, guards, options.origin, earlier), usual)
     log_plan(plan)
     run = DeletionRun(client, plan, options)
     return run.only_plan() if plan_only else run.carry_out(scan)
 
 
-def make_plan(scan: Scan, guards: Guards, origin: Origin) -> PurgePlan:
-    """Make the plan of a complete reading."""
-    return PurgePlan.of_selections(scan.selections, guards=guards, origin=origin, now=scan.now)
+def make_plan(scan: Scan, guards: Guards, origin: Origin, earlier: Collection[str] = ()) -> PurgePlan:
+    """Make the plan of a complete reading; ``earlier`` are ids that earlier tries may have deleted."""
+    return PurgePlan.of_selections(scan.selections, guards=guards, origin=origin, now=scan.now, earlier=earlier)

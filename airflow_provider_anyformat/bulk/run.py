@@ -12,6 +12,7 @@ from airflow_provider_anyformat.bulk.outcome import of_row
 from airflow_provider_anyformat.bulk.pool import DeletePool
 from airflow_provider_anyformat.bulk.recorder import Recorder
 from airflow_provider_anyformat.bulk.report import log_end, make_summary, plan_markdown, plan_table
+from airflow_provider_anyformat.bulk.scan import due_both_times
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
 from airflow_provider_anyformat.exceptions import (
     AnyformatBulkError,
@@ -22,7 +23,7 @@ from airflow_provider_anyformat.exceptions import (
 from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.chain import follow
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
-from airflow_provider_anyformat.retention.plan import Origin, PurgePlan, due_both_times
+from airflow_provider_anyformat.retention.plan import Origin, PurgePlan
 from airflow_provider_anyformat.retention.settling import settle
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
@@ -15,6 +15,7 @@ from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selecti
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.api.models import Page
+    from airflow_provider_anyformat.retention.policy import PlannedRow
 
 # How many readings of a workflow may turn out incomplete before the task fails.
 PASSES = 3
@@ -144,3 +145,14 @@ class Scanner:
                 shown_at = time.monotonic()
                 total = "" if page.count is None else f" of {page.count}"
                 log.info("listed %s%s collections of workflow %s", seen, total, workflow_id)
+
+
+def due_both_times(rows: Iterable[PlannedRow], selections: Iterable[Selection]) -> list[PlannedRow]:
+    """
+    Return those of an earlier plan's ``rows`` that a later look finds due again, in their order.
+
+    :param rows: what is left to do.
+    :param selections: the finished selections of the later look, by the same policy.
+    """
+    again = {row.collection_id: row.workflow_id for selection in selections for row in selection.due}
+    return [row for row in rows if row.collection_id in again and again[row.collection_id] == row.workflow_id]

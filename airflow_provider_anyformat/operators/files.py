@@ -213,7 +213,8 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
     :param collection_ids: the ids, as a list, or as JSON or a Python literal of one; repeats are asked for once. One
         bare id is refused, see ``DeleteFileCollectionOperator``. (templated)
     :param ignore_if_missing: whether a collection that is not there (HTTP 404) is success. Default ``False``; on an
-        automatic retry of the task it always is. (templated)
+        automatic retry of the task it is, too, if the ledger says that an earlier try may have deleted it, and without
+        a ledger always. (templated)
     :param exclude_collection_ids: legal holds: ids that are not deleted. Default none. (templated)
     :param max_deletions: more ids than this fail the task for good, before the first delete; ``"unlimited"`` for no
         cap. Default 1000. (templated)

@@ -18,7 +18,7 @@ from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPol
 from airflow_provider_anyformat.retention.reasons import ANOMALIES
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 
 PLAN_FILE = "plan.json"
 ROWS_FILE = "plan.jsonl"
@@ -134,9 +134,15 @@ class PurgePlan:
 
     @classmethod
     def of_selections(
-        cls, selections: Sequence[Selection], *, guards: Guards, origin: Origin, now: datetime
+        cls,
+        selections: Sequence[Selection],
+        *,
+        guards: Guards,
+        origin: Origin,
+        now: datetime,
+        earlier: Collection[str] = (),
     ) -> PurgePlan:
-        """Make the plan of one run out of the concluded selections of its workflows, all by the same policy."""
+        """Make the plan of one run out of its workflows' concluded selections; for ``earlier`` see :meth:`of_ids`."""
         policy = selections[0].policy
         kept: Counter[str] = Counter()
         for selection in selections:
@@ -146,9 +152,10 @@ class PurgePlan:
         candidates.sort(key=attrgetter("collection_id"))
         candidates.sort(key=attrgetter(policy.age_by))
         due = len(candidates)
-        if guards.limit != "unlimited" and due > guards.limit:
-            kept["limit"] = due - guards.limit
-            del candidates[guards.limit :]
+        spent = _spent(candidates, earlier)
+        if guards.limit != "unlimited" and due > max(guards.limit - spent, 0):
+            del candidates[max(guards.limit - spent, 0) :]
+            kept["limit"] = due - len(candidates)
         plan = cls(
             rows=candidates,
             listed=sum(selection.listed for selection in selections),
@@ -164,16 +171,24 @@ class PurgePlan:
             cases=cases_of(selections),
             forecast=forecast(selections),
         )
-        return replace(plan, tripped=plan._tripped())
+        return replace(plan, tripped=plan._tripped(spent))
 
     @classmethod
     def of_ids(
-        cls, collection_ids: Iterable[str], *, held: Iterable[str] = (), guards: Guards, origin: Origin, now: datetime
+        cls,
+        collection_ids: Iterable[str],
+        *,
+        held: Iterable[str] = (),
+        guards: Guards,
+        origin: Origin,
+        now: datetime,
+        earlier: Collection[str] = (),
     ) -> PurgePlan:
         """
         Make the plan of a run that is handed its ids: their order stays, repeats are dropped, held ones are kept.
 
         :param held: legal holds.
+        :param earlier: ids that earlier tries may have deleted; they count towards the guards.
         """
         unique: dict[str, str] = {}
         for each in collection_ids:
@@ -193,7 +208,7 @@ class PurgePlan:
             origin=origin,
             unmatched_holds=tuple(sorted(holds - unique.keys())),
         )
-        return replace(plan, tripped=plan._tripped())
+        return replace(plan, tripped=plan._tripped(_spent(rows, earlier)))
 
     @property
     def anomalies(self) -> dict[str, int]:
@@ -241,13 +256,14 @@ class PurgePlan:
             if held[number] or hold.in_force(self.made_at)
         ]
 
-    def _tripped(self) -> dict[str, str]:
+    def _tripped(self, spent: int) -> dict[str, str]:
         tripped: dict[str, str] = {}
         most, percent = self.guards.max_deletions, self.guards.max_deletions_percent
-        if most != "unlimited" and len(self.rows) > most:
+        if most != "unlimited" and self.rows and len(self.rows) + spent > most:
+            before = f" after {spent} in earlier tries" if spent else ""
             tripped["max_deletions"] = (
-                f"max_deletions: this run would delete {len(self.rows)} file collections, and max_deletions allows"
-                f" {most}. Nothing was deleted. If that many are meant to go, raise max_deletions"
+                f"max_deletions: this run would delete {len(self.rows)} file collections{before}, and max_deletions"
+                f" allows {most}. Nothing was deleted. If that many are meant to go, raise max_deletions"
             )
             if self.policy is not None:
                 tripped["max_deletions"] += ", or set limit to take so many a run, oldest first"
@@ -360,6 +376,11 @@ def cases_of(
     return tuple((workflow_id, cases) for workflow_id, cases in found if cases)
 
 
+def _spent(rows: Iterable[PlannedRow], earlier: Collection[str]) -> int:
+    """Return how many earlier tries may have deleted of what is not planned now."""
+    return len(set(earlier).difference(canonical_id(row.collection_id) for row in rows)) if earlier else 0
+
+
 def unmatched_by_all(selections: Iterable[Selection]) -> tuple[str, ...]:
     """Return the legal holds, in canonical form, that name no row of any of the finished ``selections``."""
     return tuple(sorted(set.intersection(*(selection.unmatched_holds for selection in selections))))
@@ -376,14 +397,3 @@ def _line(row: PlannedRow) -> bytes:
             "reason": row.reason,
         }
     )
-
-
-def due_both_times(rows: Iterable[PlannedRow], selections: Iterable[Selection]) -> list[PlannedRow]:
-    """
-    Return those of an earlier plan's ``rows`` that a later look finds due again, in their order.
-
-    :param rows: what is left to do.
-    :param selections: the finished selections of the later look, by the same policy.
-    """
-    again = {row.collection_id: row.workflow_id for selection in selections for row in selection.due}
-    return [row for row in rows if row.collection_id in again and again[row.collection_id] == row.workflow_id]

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.api.models import FileCollection
+from airflow_provider_anyformat.bulk.scan import due_both_times
 from airflow_provider_anyformat.retention.plan import (
     Guards,
     Origin,
     PurgePlan,
     canonical,
     digest_of,
-    due_both_times,
     duration_text,
     utc_text,
 )
