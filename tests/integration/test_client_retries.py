@@ -215,11 +215,12 @@ def test_backoff_doubles_up_to_max_backoff_with_full_jitter(
         bounds.append((low, high))
         return low
 
+    client = make_client(max_attempts=8, backoff=1.0, max_backoff=20.0)
     monkeypatch.setattr(random, "uniform", lowest)
     server.script(UNAVAILABLE)
 
     with pytest.raises(AnyformatServerError):
-        make_client(max_attempts=8, backoff=1.0, max_backoff=20.0).delete_file_collection("a")
+        client.delete_file_collection("a")
 
     # The last try is followed by no wait, whatever is drawn for it.
     assert bounds[:7] == [(0.0, 1.0), (0.0, 2.0), (0.0, 4.0), (0.0, 8.0), (0.0, 16.0), (0.0, 20.0), (0.0, 20.0)]
