@@ -1,13 +1,12 @@
 """
-All documents of a folder go through a workflow in one task, and the collections whose results are stored are deleted.
+Run all documents of a folder through a workflow in one task, and delete the collections whose results are stored.
 
-The task keeps to the rate limit for submits, looks at all runs by one page of the listing, and writes a manifest before
-the first submit: if a worker dies, a retry submits only what was not submitted. `delete` gets the ids of what is
-safely stored, and of nothing else; a document that failed keeps its collection, and the task is green
-(`on_partial_failure="continue"`), so that the manifest has to be looked at.
+The task keeps to the rate limit for submits and writes a manifest before the first submit: if a worker dies, a retry
+submits only what was not submitted. `delete` gets the ids of what is safely stored, and of nothing else. A document
+that failed keeps its collection; the task is green all the same (`on_partial_failure="continue"`), so look at the
+manifest.
 
-Run it with your workflow and folders:
-`airflow dags test example_anyformat_run_batch --conf '{"workflow_id": "…", "folder": "/in", "results": "/out"}'`.
+The folders for documents and results are Airflow Variables; the form asks for the workflow and a pattern.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ except ImportError:  # Airflow 2.11
 
 with DAG(
     "example_anyformat_run_batch",
-    description="Run the documents of a folder through a workflow, store the results, delete what is safely stored.",
+    description="Run the documents of a folder through a workflow, store the results, delete what is safely stored",
     schedule=None,
     start_date=datetime(2026, 1, 1),
     catchup=False,
@@ -36,17 +35,11 @@ with DAG(
             title="Workflow",
             description="Id of the workflow that the documents go through.",
         ),
-        "folder": Param(
-            "/in",
+        "pattern": Param(
+            "*",
             type="string",
-            title="Documents",
-            description="Folder of the documents, as an absolute path or a URL such as s3://bucket/in.",
-        ),
-        "results": Param(
-            "/out",
-            type="string",
-            title="Results",
-            description="Folder for results and manifest, as an absolute path or a URL.",
+            title="Pattern",
+            description="Which files of the folder that the Variable anyformat_documents_path names, such as *.pdf.",
         ),
     },
     tags=["anyformat", "example"],
@@ -55,9 +48,9 @@ with DAG(
     run = RunWorkflowBatchOperator(
         task_id="run",
         workflow_id="{{ params.workflow_id }}",
-        documents="{{ params.folder }}",
-        pattern="*.pdf",
-        results_path="{{ params.results }}",
+        documents="{{ var.value.anyformat_documents_path }}",
+        pattern="{{ params.pattern }}",
+        results_path="{{ var.value.anyformat_results_path }}",
         on_partial_failure="continue",
         poll_interval=5,
         timeout=timedelta(minutes=30),

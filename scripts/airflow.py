@@ -148,7 +148,8 @@ def run() -> None:
         airflow.set_variable("anyformat_legal_holds", json.dumps(held))
         documents = HOME / "documents"
         documents.mkdir()
-        (documents / "invoice-1.txt").write_text("Invoice 4711, total 99.00 EUR")
+        for number in range(1, 6):
+            (documents / f"invoice-{number}.txt").write_text(f"Invoice {4710 + number}, total {number * 99}.00 EUR")
         airflow.set_variable("anyformat_documents_path", str(documents))
         airflow.set_variable("anyformat_results_path", str(HOME / "results"))
         tell(airflow, sandbox)

@@ -33,7 +33,7 @@ LEDGER = HOME / "ledger"
 DOCUMENTS = HOME / "documents"
 RESULTS = HOME / "results"
 DAG_FILES = (
-    ROOT / "example_dags" / "example_anyformat_run.py",
+    ROOT / "example_dags" / "example_anyformat_run_batch.py",
     ROOT / "scripts" / "demo_dags" / "malformed_id.py",
     ROOT / "example_dags" / "example_anyformat_nightly_purge.py",
 )
@@ -194,20 +194,25 @@ def sandbox() -> Iterator[Demo]:
             process.wait()
 
 
-def one_document(demo: Demo) -> None:
-    """Show a document that is run, whose results are stored, and whose collection is then deleted."""
-    heading("1. A document goes in, its results come out, its collection is deleted")
+def documents(demo: Demo) -> None:
+    """Show a folder of documents that are run, whose results are stored, and whose collections are then deleted."""
+    heading("1. A folder of documents goes in, results come out, the collections are deleted")
     DOCUMENTS.mkdir()
-    (DOCUMENTS / "invoice-1.txt").write_text("Invoice 4711, total 99.00 EUR")
+    for number in range(1, 6):
+        (DOCUMENTS / f"invoice-{number}.txt").write_text(f"Invoice {4710 + number}, total {number * 99}.00 EUR")
     before = demo.count()
-    succeeded, log = demo.run_dag("example_anyformat_run", workflow_id=demo.workflow_id)
-    deleted, after, stored = demo.ask("state")["deleted"], demo.count(), list(RESULTS.rglob("*.json"))
-    right = succeeded and before == after == KEPT and deleted == {path.stem: 1 for path in stored} and len(stored) == 1
-    row("before", f"{plural(before, 'collection')} on the server, 1 document here")
+    succeeded, log = demo.run_dag("example_anyformat_run_batch", workflow_id=demo.workflow_id)
+    deleted, after = demo.ask("state")["deleted"], demo.count()
+    stored = sorted(RESULTS.glob(f"{demo.workflow_id}/*.json"))
+    right = succeeded and before == after == KEPT and len(stored) == 5 and deleted == {path.stem: 1 for path in stored}
+    row("before", f"{plural(before, 'collection')} on the server, 5 documents here")
     row("the DAG", f"{', '.join(dict.fromkeys(STARTED.findall(log)))}: {'succeeded' if succeeded else 'failed'}")
-    mark = demo.check(right, f"the new collection was not deleted once and alone: {deleted}")
-    row("after", f"{plural(after, 'collection')} on the server, the new one deleted once {mark}")
-    row("results", ", ".join(f"{path.name}: {plural(path.stat().st_size, 'byte')}" for path in stored))
+    mark = demo.check(right, f"the new collections were not deleted once and alone: {deleted}")
+    row("after", f"{plural(after, 'collection')} on the server, {len(deleted)} new ones deleted once each {mark}")
+    row(
+        "results",
+        f"{plural(len(stored), 'file')}, the first of {plural(stored[0].stat().st_size if stored else 0, 'byte')}",
+    )
 
 
 def nightly_purge(demo: Demo) -> None:
@@ -262,7 +267,7 @@ def show(demo: Demo) -> None:
     dag_id = "example_anyformat_malformed_id"
     with ThreadPoolExecutor(1) as pool:
         refusal = pool.submit(demo.airflow, "dags", "test", dag_id, log=f"{dag_id}.log", database="refusal.db")
-        one_document(demo)
+        documents(demo)
         nightly_purge(demo)
         malformed_id(demo, refusal)
 

@@ -60,20 +60,21 @@ def test_a_malformed_id_fails_at_once_and_shows_the_422(
     assert len(anyformat_sandbox.requests_to("DELETE")) == 1
 
 
-def test_the_documents_of_a_folder_in_one_task(anyformat_sandbox: Any, dag_runner: Any, tmp_path: Path) -> None:
+def test_the_documents_of_a_folder_in_one_task(
+    anyformat_sandbox: Any, dag_runner: Any, workflow_id: str, tmp_path: Path
+) -> None:
     dag_runner.connect(anyformat_sandbox.conn_json({"api_version": "v3"}))
-    workflow = anyformat_sandbox.add_workflow()
     for number in range(3):
         (tmp_path / f"{number}.pdf").write_text("content that no log shows")
     anyformat_sandbox.fail_document("1.pdf", "error", "too blurred")
 
     result = dag_runner.run(
         ROOT / "example_dags" / "example_anyformat_run_batch.py",
-        conf={"workflow_id": workflow, "folder": str(tmp_path), "results": str(tmp_path / "out")},
+        conf={"workflow_id": workflow_id, "pattern": "*.pdf"},
     )
 
     assert result.state == "success", result.log
     summary = result["run"].return_value
     assert (summary["documents"], summary["processed"], summary["failed"]) == (3, 2, 1)
     assert set(anyformat_sandbox.deleted) == set(summary["collection_ids"])
-    assert [row["name"] for row in anyformat_sandbox.collections(workflow)] == ["1.pdf"]
+    assert [row["name"] for row in anyformat_sandbox.collections(workflow_id)] == ["1.pdf"]
