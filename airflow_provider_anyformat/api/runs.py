@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import mimetypes
-import secrets
 from dataclasses import dataclass, field
 from typing import TypeGuard
 
@@ -86,6 +84,9 @@ def multipart(part: str, document: Document, fields: dict[str, str]) -> tuple[by
 
     :return: the body and the ``Content-Type``.
     """
+    import mimetypes
+    import secrets
+
     boundary = secrets.token_hex(16)
     kind = mimetypes.guess_type(document.name)[0] or "application/octet-stream"
     name = document.name.replace('"', "%22")

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
 # Uploads at once: several, because one may take longer than the second that the submission tier gives it.
 _UPLOADS = 4
 _PAUSE = 0.02
+_SAVES_APART = 0.25
+# Seconds after which a request that was sent has taken effect, or never will.
+_SETTLE = 5.0
 # Wrong key, no credit, no permission: the answer to every other submit, too. So are this many failures in a row.
 _HALTING_STATUSES = frozenset({401, 402, 403})
 _FAILURES_IN_A_ROW = 20
@@ -92,6 +95,8 @@ class Batch:
         self._uploads: dict[Future[str], Row] = {}
         self._retry_after: float | None = None
         self._todo: list[Row] = []
+        # What is over and not concluded: results are fetched one by one, between two submits.
+        self._ended: dict[str, tuple[Row, RunState]] = {}
         # Collections whose results could not be had or kept in this try.
         self._given_up: set[str | None] = set()
         self._failed_in_a_row = 0
@@ -148,12 +153,13 @@ class Batch:
     def _resolve_doubts(self) -> None:
         """Find out what became of submits whose end an earlier try did not note."""
         doubtful = [row for row in self.manifest.rows if row.status in ("submitting", "unknown")]
-        if not doubtful:
-            return
-        if self._client.submits_once:
+        if not doubtful or self._client.submits_once:
             for row in doubtful:
                 row.status = None
             return
+        # The server may still be working on what a worker sent just before it died.
+        latest = max(datetime.fromisoformat(row.submitted_at).timestamp() for row in doubtful if row.submitted_at)
+        self._client.sleep(min(_SETTLE, max(0.0, latest + _SETTLE - time.time())), "the batch")
         names = [row.document_name for row in doubtful]
         found = find_submitted(self._client, self._workflow_id, names, self._try.run_started)
         known = {row.collection_id for row in self.manifest.rows}
@@ -182,23 +188,28 @@ class Batch:
         :raises AnyformatStoppedError: the task was told to stop; everything known is in the manifest.
         """
         pool = ThreadPoolExecutor(_UPLOADS, thread_name_prefix="anyformat-submit")
-        looked = shown = -1e9
+        looked = shown = saved = -1e9
+        changed = False
         try:
             while True:
-                changed = self._collect() | self._hand_out(pool)
+                changed |= self._collect()
+                self._hand_out(pool)
+                changed |= self._conclude_one()
                 if time.monotonic() - looked >= self._options.poll_interval and self.in_flight:
                     changed |= self._look()
                     looked = time.monotonic()
-                    if not wait and not changed and not self._uploads and not self._may_submit():
+                    if not wait and not (self._ended or self._uploads or self._may_submit()):
                         return False
-                if changed:
+                # What a kill loses of this, the listing still tells.
+                if changed and time.monotonic() - saved >= _SAVES_APART:
                     self.manifest.save()
+                    saved, changed = time.monotonic(), False
                 if time.monotonic() - shown >= _PROGRESS:
                     shown = time.monotonic()
                     self._show()
-                if not self._uploads and not self._todo and not self.in_flight:
+                if not self._uploads and not self._todo and not self.in_flight and not self._ended:
                     return True
-                self._client.sleep(_PAUSE, "the batch")
+                self._client.sleep(0.0 if self._ended else _PAUSE, "the batch")
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
             self._collect()
@@ -207,7 +218,7 @@ class Batch:
     def _may_submit(self) -> bool:
         return bool(self._todo) and len(self.in_flight) + len(self._uploads) < self._options.max_in_flight
 
-    def _hand_out(self, pool: ThreadPoolExecutor) -> bool:
+    def _hand_out(self, pool: ThreadPoolExecutor) -> None:
         """Start uploads; that a document is being submitted is on storage before it is."""
         started: list[tuple[Row, Any]] = []
         while len(self._uploads) + len(started) < _UPLOADS and self._may_submit():
@@ -230,7 +241,6 @@ class Batch:
                 self._client.run_workflow, self._workflow_id, document, key, resubmit=self._options.resubmit
             )
             self._uploads[upload] = row
-        return False
 
     def _source(self, row: Row) -> Source:
         source = self._sources.get(row.document)
@@ -279,7 +289,8 @@ class Batch:
 
     def _look(self) -> bool:
         """Look at all that is in flight: by a page of the listing, then one by one at what that does not show."""
-        waiting = {row.collection_id: row for row in self.in_flight if row.collection_id is not None}
+        flying = [row for row in self.in_flight if row.collection_id not in self._ended]
+        waiting = {row.collection_id: row for row in flying if row.collection_id is not None}
         seen = self._page(len(waiting))
         changed = False
         for collection_id, row in waiting.items():
@@ -297,9 +308,15 @@ class Batch:
                     changed = True
                 continue
             if state.finished:
-                self._conclude(row, collection_id, state)
-                changed = True
+                self._ended[collection_id] = (row, state)
         return changed
+
+    def _conclude_one(self) -> bool:
+        if not self._ended:
+            return False
+        collection_id, (row, state) = self._ended.popitem()
+        self._conclude(row, collection_id, state)
+        return True
 
     def _page(self, waiting: int) -> dict[str, str]:
         if waiting < 2:
@@ -338,9 +355,8 @@ class Batch:
         return max(begun, self.began) + self._options.timeout.total_seconds() - time.time()
 
     def _show(self) -> None:
-        rows = self.manifest.rows
-        safe = sum(row.is_safe for row in rows)
-        log.info("%s of %s documents are processed and stored, %s in flight", safe, len(rows), len(self.in_flight))
+        safe, all_ = sum(row.is_safe for row in self.manifest.rows), len(self.manifest.rows)
+        log.info("%s of %s documents are processed and stored, %s in flight", safe, all_, len(self.in_flight))
 
     def deadline(self) -> float:
         """Return when the last of what is in flight runs out of time, in seconds since the epoch."""
@@ -379,6 +395,5 @@ class Batch:
 
     @staticmethod
     def _unfinished(row: Row) -> str:
-        if row.collection_id is None:
-            return "it was not submitted, because something stopped the rest"
-        return f"collection {row.collection_id} was not finished when the time was over; a retry waits on"
+        waits_on = f"collection {row.collection_id} was not finished when the time was over; a retry waits on"
+        return waits_on if row.collection_id else "it was not submitted, because something stopped the rest"
