@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+from airflow_provider_anyformat.retention.folder import LocalFolder
+from airflow_provider_anyformat.retention.verification import verify
 
 GONE = {"deleted", "already_gone", "gone_unconfirmed"}
 QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.01, "max_backoff": 2}
@@ -85,7 +87,10 @@ def age(folder: Path, hours: float = 2) -> None:
 
 
 def ledger_of(folder: Path) -> list[Run]:
-    """Read a local ledger."""
+    """Read a local ledger; nothing in it looks tampered with."""
+    planned = any(folder.rglob("plan.json"))
+    found = {each.problem: each.detail for each in verify(LocalFolder(folder)).problems} if planned else {}
+    assert found.keys() <= {"unclosed"}, found
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     visible = [name for name in names if ".unfinished-" not in name]
     return read_runs(visible, lambda name: (folder / name).read_bytes())
