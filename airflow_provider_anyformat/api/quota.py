@@ -93,9 +93,17 @@ class RateLimiter:
     :param longest_wait: seconds, the longest wait after a 429. Default 120. Windows of up to ``LONGEST_WINDOW`` seconds
         are paced whatever it is.
     :param longest_shut: seconds for which a 429 stops everyone at most, whatever it says. Default: no bound.
+    :param others: how many others of our size draw on the key, for a start. Default 2.
     """
 
-    def __init__(self, reserve: float = 0.1, longest_wait: float = 120.0, *, longest_shut: float = math.inf) -> None:
+    def __init__(
+        self,
+        reserve: float = 0.1,
+        longest_wait: float = 120.0,
+        *,
+        longest_shut: float = math.inf,
+        others: float = _OTHERS,
+    ) -> None:
         self._reserve = reserve
         self._longest_wait = longest_wait
         self._longest_shut = longest_shut
@@ -112,7 +120,7 @@ class RateLimiter:
         # What is carried on from window to window.
         self._expected = self._enough = 1.0
         self._length = math.inf
-        self._others = _OTHERS
+        self._others = others
         # Others on the key may be told the same Retry-After.
         self._jitter = random.uniform(0.0, 0.25)  # noqa: S311
         self._shut_until = -math.inf

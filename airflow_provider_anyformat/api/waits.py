@@ -170,7 +170,7 @@ class SharedWaits:
 
     def __init__(self, client: AnyformatClient) -> None:
         # A Retry-After of years, which may be junk, must not stop all waits of a process for years.
-        self._limiter = RateLimiter(RESERVE, LONGEST_WINDOW, longest_shut=LONGEST_WINDOW)
+        self._limiter = RateLimiter(RESERVE, LONGEST_WINDOW, longest_shut=LONGEST_WINDOW, others=0.0)
         self.client = client.limited_by(self._limiter)
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="anyformat-wait")
         self._lines: WeakKeyDictionary[asyncio.AbstractEventLoop, asyncio.Lock] = WeakKeyDictionary()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.runs import RunState, is_document_name
@@ -34,10 +35,11 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.bulk.submitting import Try
 
 # Uploads at once: several, because one may take longer than the second that the submission tier gives it.
-_UPLOADS = 4
+_UPLOADS = 6
+# This many are noted as being submitted at once, because each note writes the whole manifest.
+_AHEAD, _LARGEST_AHEAD = 18, 64 * 1024 * 1024
 _PAUSE = 0.02
 _SAVES_APART = 0.25
-# Seconds after which a request that was sent has taken effect, or never will.
 _SETTLE = 5.0
 # Wrong key, no credit, no permission: the answer to every other submit, too. So are this many failures in a row.
 _HALTING_STATUSES = frozenset({401, 402, 403})
@@ -215,13 +217,14 @@ class Batch:
             self._collect()
             self.manifest.save()
 
-    def _may_submit(self) -> bool:
-        return bool(self._todo) and len(self.in_flight) + len(self._uploads) < self._options.max_in_flight
+    def _may_submit(self, more: int = 0) -> bool:
+        return bool(self._todo) and len(self.in_flight) + len(self._uploads) + more < self._options.max_in_flight
 
     def _hand_out(self, pool: ThreadPoolExecutor) -> None:
         """Start uploads; that a document is being submitted is on storage before it is."""
         started: list[tuple[Row, Any]] = []
-        while len(self._uploads) + len(started) < _UPLOADS and self._may_submit():
+        size = _LARGEST_AHEAD if len(self._uploads) > _UPLOADS else 0
+        while size < _LARGEST_AHEAD and len(self._uploads) + len(started) < _AHEAD and self._may_submit(len(started)):
             row = self._todo.pop()
             try:
                 document = read_document(self._source(row), row.document_name, "documents")
@@ -232,23 +235,19 @@ class Batch:
                 continue
             row.status, row.submitted_at = "submitting", now()
             started.append((row, document))
+            size += len(document.content)
         if started:
             self.manifest.save()
         for row, document in started:
             position = self.manifest.rows.index(row)
             key = idempotency_key(self._try.origin, self._try.life, position, row.document_name, row.sha256)
-            upload = pool.submit(
-                self._client.run_workflow, self._workflow_id, document, key, resubmit=self._options.resubmit
-            )
-            self._uploads[upload] = row
+            run = partial(self._client.run_workflow, resubmit=self._options.resubmit)
+            self._uploads[pool.submit(run, self._workflow_id, document, key)] = row
 
     def _source(self, row: Row) -> Source:
-        source = self._sources.get(row.document)
-        if source is None:
-            raise AnyformatValueError(
-                f"documents: {row.document!a} was given to an earlier try, and not to this one; give it again"
-            )
-        return source
+        if row.document not in self._sources:
+            raise AnyformatValueError(f"documents: {row.document!a} was given to an earlier try alone; give it again")
+        return self._sources[row.document]
 
     def _collect(self) -> bool:
         """Take the outcomes of uploads."""
@@ -286,6 +285,8 @@ class Batch:
         if too_long or error.status_code in _HALTING_STATUSES or self._failed_in_a_row >= _FAILURES_IN_A_ROW:
             self._halted_by = error
             self._todo.clear()
+            for upload in self._uploads:
+                upload.cancel()
 
     def _look(self) -> bool:
         """Look at all that is in flight: by a page of the listing, then one by one at what that does not show."""
