@@ -28,7 +28,8 @@ def open_folder(path: str, field: str) -> LocalFolder | ObjectFolder:
     from airflow_provider_anyformat.retention.folder import LocalFolder
 
     root = open_path(path, field)
-    return LocalFolder(root) if isinstance(root, Path) else ObjectFolder(root)
+    # On Airflow 2.11 an ObjectStoragePath is a Path, too.
+    return ObjectFolder(root) if hasattr(root, "fs") else LocalFolder(root)
 
 
 def open_path(path: str, field: str) -> Path | ObjectStoragePath:

@@ -80,7 +80,7 @@ TEMPLATES = (
         DeleteFileCollectionOperator(task_id="pulled_none", collection_id=PULLED % "nothing", **QUICK) << none
         DeleteFileCollectionOperator(task_id="pulled_nobody", collection_id=PULLED % "nobody", **QUICK)
         DeleteFileCollectionOperator(task_id="blank", collection_id="{{ '' }}", **QUICK)
-        DeleteFileCollectionOperator(task_id="line_break", collection_id=IDS[5] + "\\n\\n", **QUICK)
+        DeleteFileCollectionOperator(task_id="line_break", collection_id="{{ '" + IDS[5] + "' }}\\n\\n", **QUICK)
         DeleteFileCollectionOperator(task_id="path", collection_id="../workflows/" + IDS[5], **QUICK)
         DeleteFileCollectionOperator(task_id="no_conn", collection_id=IDS[5], anyformat_conn_id="{{ none }}", **QUICK)
         DeleteFileCollectionOperator(

@@ -163,7 +163,7 @@ def test_a_key_in_the_host_is_not_shown(host: str) -> None:
 @pytest.mark.parametrize(
     "host",
     [
-        "api.anyformat.ai/v3",
+        "api.anyformat.ai/v4",
         "api.anyformat.ai/v2/files",
         "api.anyformat.ai/v22",
         "api.anyformat.ai/V2",
@@ -173,7 +173,7 @@ def test_a_key_in_the_host_is_not_shown(host: str) -> None:
         "https://https://api.anyformat.ai",
         "http:/localhost",
         "//localhost",
-        "/v3",
+        "/v4",
     ],
 )
 def test_paths(host: str) -> None:
