@@ -46,7 +46,8 @@ def _show(report: Report, output: Output) -> None:
     if report.problems:
         output.table(("problem", "run", "detail"), [(each.problem, each.run, each.detail) for each in report.problems])
     chained = f", {report.not_chained} of them not chained" if report.not_chained else ""
-    words = "The ledger is as it was written" if not report.problems else f"{len(report.problems)} problems"
+    number = len(report.problems)
+    words = f"{number} problem{'' if number == 1 else 's'}" if number else "The ledger is as it was written"
     output.text(f"{words}: {report.runs} runs{chained}, {report.collections} collections.")
     for head in report.heads:
         output.text(f"head {head}")
