@@ -293,7 +293,7 @@ class Caller:
 
     def _wait(self, call: Call, state: RetryCallState) -> float:
         told = _error_of(state).retry_after
-        # Jitter need not be secret. "Retry-After: 0" is no leave to hammer, so it waits as if nothing was said.
+        # Jitter need not be secret. "Retry-After: 0" does not mean "at once": back off as if the header were missing.
         if told:
             seconds = told + random.uniform(0.0, min(1.0, 0.1 * told))  # noqa: S311
         else:
