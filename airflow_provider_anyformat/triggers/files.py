@@ -12,7 +12,8 @@ from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, BaseTrigger,
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from airflow_provider_anyformat.api.waits import SharedWaits
+    from airflow_provider_anyformat.api.client import AnyformatClient
+    from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 
 if AIRFLOW_V_3_0_PLUS:
     from airflow_provider_anyformat._airflow import BaseEventTrigger
@@ -24,17 +25,29 @@ __all__ = ["FileCollectionTrigger", "FileCollectionsTrigger", "WorkflowTrigger"]
 log = logging.getLogger(__name__)
 
 
-def _shared_waits(anyformat_conn_id: str) -> SharedWaits:
-    """Connect; call it in a thread, because a connection is read over the network."""
+async def _connect(anyformat_conn_id: str) -> AnyformatHook:
+    """
+    Connect, which blocks, because a connection is read over the network.
+
+    Airflow 3.1 reads it over the triggerer's own stream, on its event loop: out of a thread of ``asyncio.to_thread``
+    it would read between others' answers, and the triggerer dies of it. ``sync_to_async`` hands it back to that loop.
+    """
+    from asgiref.sync import sync_to_async
+
     from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 
-    return AnyformatHook(anyformat_conn_id).shared_waits()
+    def connect() -> AnyformatHook:
+        hook = AnyformatHook(anyformat_conn_id)
+        hook.get_conn()
+        return hook
+
+    hook: AnyformatHook = await sync_to_async(connect)()
+    return hook
 
 
-def _cancel(anyformat_conn_id: str, collection_ids: list[str]) -> None:
-    from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-
-    AnyformatHook(anyformat_conn_id).cancel(collection_ids)
+async def _cancel(anyformat_conn_id: str, collection_ids: list[str]) -> None:
+    hook = await _connect(anyformat_conn_id)
+    await asyncio.to_thread(hook.cancel, collection_ids)
 
 
 def _serialized(trigger: Any, *names: str) -> tuple[str, dict[str, Any]]:
@@ -90,7 +103,7 @@ class FileCollectionTrigger(BaseTrigger):
         wait = Wait(self.workflow_id, self.collection_id, self.poll_interval, self.deadline)
         seen: RunState | AnyformatError
         try:
-            waits = await asyncio.to_thread(_shared_waits, self.anyformat_conn_id)
+            waits = (await _connect(self.anyformat_conn_id)).shared_waits()
             seen = await waits.wait_for_end(wait)
         except AnyformatError as error:
             seen = error
@@ -99,7 +112,7 @@ class FileCollectionTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the collection if that was asked for: a user ended the task while it was deferred."""
         if self.cancel_on_kill:
-            await asyncio.to_thread(_cancel, self.anyformat_conn_id, [self.collection_id])
+            await _cancel(self.anyformat_conn_id, [self.collection_id])
 
 
 class FileCollectionsTrigger(BaseTrigger):
@@ -148,7 +161,7 @@ class FileCollectionsTrigger(BaseTrigger):
 
         event: dict[str, Any] = {"status": "done", "began": self.began}
         try:
-            waits = await asyncio.to_thread(_shared_waits, self.anyformat_conn_id)
+            waits = (await _connect(self.anyformat_conn_id)).shared_waits()
             await waits.wait_for_all(self.workflow_id, self.collection_ids, self.poll_interval, self.deadline)
         except AnyformatError as error:
             event |= {"status": "failed", "detail": str(error)}
@@ -158,7 +171,7 @@ class FileCollectionsTrigger(BaseTrigger):
     async def on_kill(self) -> None:
         """Delete the collections if that was asked for."""
         if self.cancel_on_kill:
-            await asyncio.to_thread(_cancel, self.anyformat_conn_id, self.collection_ids)
+            await _cancel(self.anyformat_conn_id, self.collection_ids)
 
 
 class WorkflowTrigger(BaseEventTrigger):
@@ -198,7 +211,8 @@ class WorkflowTrigger(BaseEventTrigger):
         news = News(self.workflow_id, None if store is None else await store.aget(key))
         while True:
             try:
-                payloads = news.of(await asyncio.to_thread(self._processed))
+                waits = (await _connect(self.anyformat_conn_id)).shared_waits()
+                payloads = news.of(await asyncio.to_thread(self._processed, waits.client))
             except AnyformatError as error:
                 log.warning("Workflow %s could not be looked at: %s", self.workflow_id, error)
             else:
@@ -208,9 +222,8 @@ class WorkflowTrigger(BaseEventTrigger):
                     await store.aset(key, news.cursor)
             await asyncio.sleep(max(0.5, self.poll_interval))
 
-    def _processed(self) -> list[tuple[str, datetime | None]]:
+    def _processed(self, client: AnyformatClient) -> list[tuple[str, datetime | None]]:
         """Return id and time of each processed collection; it blocks."""
-        client = _shared_waits(self.anyformat_conn_id).client
         rows = client.iter_file_collections(self.workflow_id)
         return [(row.id, row.updated_at) for row in rows if row.status == "processed"]
 
