@@ -19,10 +19,12 @@ import pytest
 
 from airflow_provider_anyformat._airflow import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatStoppedError
+from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.triggers.files import FileCollectionsTrigger
 from tests.integration.running import QUICK, TaskRuns, batch_operator, submits
+from tests.integration.s3_server import S3Server
 from tests.integration.test_triggers import first_event
 
 KEYS = [
@@ -112,6 +114,27 @@ def test_many_are_looked_at_by_one_page(server: Sandbox, workflow: str, folder: 
     # A page for each of a few looks, and what the results of 13 documents take.
     assert len(asked) <= 13 * 2 + 6
     assert sum(path.endswith(("/files/", "/document-packets/")) for path in asked) >= 2
+
+
+@pytest.mark.s3
+def test_documents_and_results_in_buckets(
+    server: Sandbox, workflow: str, folder: Path, version: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with S3Server(f"s3_batch_{version}") as bucket:
+        for name, value in bucket.connection.items():
+            monkeypatch.setenv(name, value)
+        source, out = str(bucket.path("in")), str(bucket.path("out"))
+        for path in folder.glob("*.pdf"):
+            open_folder(source, "documents").put(path.name, path.read_bytes())
+        runs = TaskRuns()
+        made = batch_operator(workflow, source, out, pattern="doc-*.pdf")
+
+        summary = made.execute(runs.context())
+
+        assert summary["processed"] == submits(server) == 12
+        kept = [name for name in open_folder(out, "results_path").files() if "/runs/" not in name]
+        assert sorted(kept) == sorted(f"{workflow}/{collection_id}.json" for collection_id in server.created)
+        assert made.execute(runs.context())["processed"] == submits(server) == 12
 
 
 def test_nothing_sends_nothing(server: Sandbox, workflow: str, tmp_path: Path) -> None:
