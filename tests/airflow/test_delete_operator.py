@@ -14,6 +14,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
+from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
 from tests.airflow.deleting import HEAD, failed_at_once, keep_api
 from tests.airflow.recording import AIRFLOW_VERSION as LINE
 from tests.integration.scripted import KEY, OK, ScriptedServer, reply
@@ -81,7 +82,7 @@ TEMPLATES = (
         DeleteFileCollectionOperator(task_id="pulled_nobody", collection_id=PULLED % "nobody", **QUICK)
         DeleteFileCollectionOperator(task_id="blank", collection_id="{{ '' }}", **QUICK)
         DeleteFileCollectionOperator(task_id="line_break", collection_id="{{ '" + IDS[5] + "' }}\\n\\n", **QUICK)
-        DeleteFileCollectionOperator(task_id="path", collection_id="../workflows/" + IDS[5], **QUICK)
+        DeleteFileCollectionOperator(task_id="path", collection_id="{{ '../workflows/' }}" + IDS[5], **QUICK)
         DeleteFileCollectionOperator(task_id="no_conn", collection_id=IDS[5], anyformat_conn_id="{{ none }}", **QUICK)
         DeleteFileCollectionOperator(
             task_id="unknown_conn", collection_id=IDS[5], anyformat_conn_id="any_{{ params.flag }}", **QUICK
@@ -91,7 +92,7 @@ TEMPLATES = (
                 task_id=flag, collection_id=ABSENT, ignore_if_missing="{{ params.%s }}" % flag, **QUICK
             )
         DeleteFileCollectionOperator(task_id="no_such_key", collection_id=none["id"])
-        DeleteFileCollectionOperator(task_id="null_flag", collection_id=ABSENT, ignore_if_missing=None, **QUICK)
+        DeleteFileCollectionOperator(task_id="null_flag", collection_id=ABSENT, ignore_if_missing="{{ none }}", **QUICK)
 """
 )
 
@@ -115,11 +116,13 @@ def test_templates(dag_runner, sandbox):
     failed_at_once(result["line_break"], "collection_id: ", r"\n")
     failed_at_once(result["path"], "collection_id: '../workflows/")
     failed_at_once(result["no_conn"], "anyformat_conn_id: 'None'")
-    failed_at_once(result["unknown_conn"], "anyformat_conn_id: ", "'any_False'", "create it with type anyformat")
+    # Not final: a secrets backend that fails for a moment looks the same.
+    assert result["unknown_conn"].try_number > 1
+    assert "'any_False'" in result["unknown_conn"].log
     failed_at_once(result["flag"], "HTTP 404", absent)
     failed_at_once(result["nonsense"], "ignore_if_missing: 'maybe'", "True or False")
     assert result["no_such_key"].state == "failed"
-    failed_at_once(result["null_flag"], "ignore_if_missing: None")
+    failed_at_once(result["null_flag"], "ignore_if_missing: 'None'")
 
     assert sandbox.deleted == dict.fromkeys(ids[:5], 1)
     assert asked(sandbox) == 6  # five deletes and the one that was not there
@@ -342,13 +345,18 @@ def test_after_a_clear_a_404_is_red_unless_it_may_be_missing(dag_runner, sandbox
     assert sandbox.deleted == dict.fromkeys(ids, 1)
 
 
+def kept_by(operator):
+    kept = [value for value in vars(operator).values() if "anyformat" in type(value).__module__]
+    return [value for value in kept if not isinstance(value, AnyformatRetryPolicy)]
+
+
 class TestWithoutATask:
     def test_it_runs_and_leaves_no_client_behind(self, sandbox):
         collection_id = new(sandbox)
         operator = DeleteFileCollectionOperator(task_id="t", collection_id=collection_id)
         assert operator.execute({}) == collection_id
         assert sandbox.deleted == {collection_id: 1}
-        assert not [value for value in vars(operator).values() if "anyformat" in type(value).__module__]
+        assert not kept_by(operator)
 
     @pytest.mark.parametrize("fault", [422, 503, "reset_before"])
     def test_nor_after_a_failure(self, sandbox, fault):
@@ -357,7 +365,7 @@ class TestWithoutATask:
         operator = DeleteFileCollectionOperator(task_id="t", collection_id=collection_id)
         with pytest.raises(Exception, match=collection_id):
             operator.execute({})
-        assert not [value for value in vars(operator).values() if "anyformat" in type(value).__module__]
+        assert not kept_by(operator)
 
     def test_on_kill_before_between_and_after_is_harmless(self, sandbox):
         operator = DeleteFileCollectionOperator(task_id="t", collection_id=new(sandbox))
