@@ -145,7 +145,7 @@ class Caller:
         """
         Raise if the task was told to stop.
 
-        :param doing: what is given up then, for the message.
+        :param doing: the work that is given up, as the message names it.
         :raises AnyformatStoppedError: it was.
         """
         if self._stop_at is not None:
@@ -204,7 +204,7 @@ class Caller:
         error.args = (f"{call.name}: {text}{notes}",)
 
     def refusal(self, call: Call, reply: Reply, kind: type[AnyformatError] | None = None) -> AnyformatError:
-        """Return the error for a reply that was expected and is no success; ``kind`` instead of the status's own."""
+        """Return the error for an expected reply that is not a success; ``kind`` replaces the class of its status."""
         error = error_from_reply(reply, secret=self.secret, kind=kind)
         self._finish(call, error)
         return error

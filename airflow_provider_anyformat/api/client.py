@@ -162,7 +162,7 @@ class AnyformatClient(Caller):
         Return the statuses of the collections on the first page of a workflow's listing, by a single request.
 
         :param permit: see :meth:`look`.
-        :raises AnyformatError: there is no such page now.
+        :raises AnyformatError: the page could not be read.
         """
         pages = self._version.pages(self, check_id(workflow_id, "workflow_id"), tries=1, permit=permit)
         return {row.id: row.status for row in next(pages).collections}
@@ -229,7 +229,7 @@ class AnyformatClient(Caller):
         """
         Return a collection's results: on v2 the body as received, on v3 the ``results`` object alone.
 
-        :raises AnyformatNotReadyError: there are none yet.
+        :raises AnyformatNotReadyError: the processing has not ended yet.
         :raises AnyformatNoResultsError: there will be none; that is the server's final word.
         """
         check_id(workflow_id, "workflow_id")

@@ -22,7 +22,7 @@ _LOOK, _NAP = 0.01, 0.1
 _BLIND = 20
 # Seconds for which a request into the unknown holds up the next one.
 _PROBE = 1.0
-# How many others of our size draw on the key, for a start. Too high a guess only slows the last requests of a window.
+# A first guess at how many others of our size share the key. Too high a guess only slows the last requests of a window.
 _OTHERS = 2.0
 # Seconds; a window that claims to last longer makes no sense, and is not paced.
 LONGEST_WINDOW = 600.0
@@ -83,7 +83,7 @@ class RateLimiter:
     others. Where nothing was ever seen, they let the next one go: so a task that asks again for what is gone, and is
     answered 404 throughout, goes on one by one and not blindly.
 
-    *Without sensible headers* on what succeeds there is no pacing. A 429 stops everyone for its ``Retry-After``, else
+    *Without sensible headers* on successes there is no pacing. A 429 stops everyone for its ``Retry-After``, else
     until the window's end, else for a second. Beyond ``longest_wait`` no call waits for it: each fails before it is
     sent.
 
@@ -93,7 +93,7 @@ class RateLimiter:
     :param longest_wait: seconds, the longest wait after a 429. Default 120. Windows of up to ``LONGEST_WINDOW`` seconds
         are paced whatever it is.
     :param longest_shut: seconds for which a 429 stops everyone at most, whatever it says. Default: no bound.
-    :param others: how many others of our size draw on the key, for a start. Default 2.
+    :param others: how many others of our size share the key, as a first guess. Default 2.
     """
 
     def __init__(

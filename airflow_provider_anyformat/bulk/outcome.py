@@ -42,7 +42,7 @@ def of_delete(row: PlannedRow, reply: DeleteOutcome, archived: str | None = None
 
 def of_error(row: PlannedRow, error: AnyformatError, max_backoff: float) -> Outcome:
     """
-    Return what an error means; an HTTP 404 is ``missing``, until somebody says whether that is a failure.
+    Return what an error means; an HTTP 404 is ``missing``, until it is known whether that is a failure.
 
     :param max_backoff: seconds; a server that asks for a longer wait than this would ask every other request, too.
     """

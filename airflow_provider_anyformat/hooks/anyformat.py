@@ -186,7 +186,7 @@ class AnyformatHook(BaseHook):
         """
         Return the results of a collection, as received.
 
-        :raises AnyformatNotReadyError: there are none yet.
+        :raises AnyformatNotReadyError: the processing has not ended yet.
         :raises AnyformatNoResultsError: there will be none.
         """
         return self.get_conn().get_results(workflow_id, collection_id)
