@@ -50,8 +50,9 @@ def open_file(path: str, field: str) -> BinaryIO:
     except AnyformatValueError:
         raise
     except Exception as error:
-        # Each object store has exceptions of its own.
-        raise AnyformatValueError(f"{field}: {shown(path)} cannot be read: {type(error).__name__}: {error}") from error
+        # Each object store has exceptions of its own; the operating system's repeat the path.
+        reason = getattr(error, "strerror", None) or f"{type(error).__name__}: {error}"
+        raise AnyformatValueError(f"{field}: {shown(path)} cannot be read: {reason}") from error
 
 
 def _local(path: str) -> Path | None:

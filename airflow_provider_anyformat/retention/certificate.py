@@ -165,17 +165,17 @@ def _age(older_than: str) -> str:
 
 def _proves(run: Run, collection: dict[str, Any] | None) -> list[str]:
     task, dag = run.plan.get("task"), run.plan.get("dag")
-    said = [
-        f"The task {task} of the DAG {dag} wrote its plan, whose digest is below, before it deleted anything.",
-    ]
+    said = [f"The task {task} of the DAG {dag} wrote its plan, whose digest stands above, before it deleted anything."]
     if collection is None:
         said.append("The counts are those of the outcomes that the run wrote as they happened.")
     elif collection["outcome"] == "deleted":
-        said.append("anyformat answered this collection's delete with HTTP 204 at the time below: it is deleted.")
+        said.append(
+            "anyformat answered this collection's delete with HTTP 204 at the time stated above: it is deleted."
+        )
     elif collection["outcome"] == "held":
         said.append(f"The collection was kept, because it was on hold for the case {collection['case']}.")
     elif collection["outcome"] in ("already_gone", "gone_unconfirmed"):
-        said.append("The collection was not there any more when the run came to it; this run did not delete it.")
+        said.append("The collection was no longer there when the run came to it; this run did not delete it.")
     else:
         said.append("This run did not delete the collection, or does not know that it did.")
     if run.summary.get("previous") is not None:
