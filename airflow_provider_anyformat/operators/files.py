@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 class DeleteFileCollectionOperator(_AnyformatOperator):
     """
-    Delete one file collection, its files and its results, for good.
+    Delete one file collection, its files and its results, permanently.
 
-    HTTP 204 is success and nothing else is. HTTP 422 fails the task at once, without a retry of Airflow's, with one
-    line for each item that anyformat's validation names. What may succeed later (HTTP 429, 5xx, no answer) is tried
-    again by the client, then left to Airflow's ``retries``.
+    Only HTTP 204 is success. HTTP 422 fails the task at once, without an Airflow retry, and the message has one line
+    for each problem that anyformat's validation names. The client retries what may succeed later (HTTP 429, 5xx, no
+    answer), then leaves it to Airflow's ``retries``.
 
     .. note::
-        Processing that is still in progress is cancelled by a delete.
+        A delete cancels processing that is still in progress.
 
     .. note::
         A 404 on an automatic retry of the task counts as gone, with a warning: an earlier try's delete went through.
@@ -81,38 +81,38 @@ class DeleteFileCollectionOperator(_AnyformatOperator):
 
 class ListFileCollectionsOperator(_AnyformatOperator):
     """
-    List the file collections of workflows, by age, status and name; delete none.
+    List the file collections of workflows by age, status and name, without deleting any.
 
-    With ``older_than`` or ``batch_size`` the list is made for deletion: it then needs ``older_than``, takes finished
-    statuses only, and meets the guards as a purge does. ``batch_size`` cuts it for
+    With ``older_than`` or ``batch_size`` the list is meant for deletion: it then requires ``older_than``, takes only
+    finished statuses, and is checked against the guards like a purge. ``batch_size`` splits it for
     ``DeleteFileCollectionsOperator.partial(…).expand(collection_ids=….output)``, which spreads a purge over the
-    workers; one task is enough almost always, for the rate limit is the server's.
+    workers; one task is almost always enough, because the server's rate limit is the bottleneck.
 
     .. note::
-        An incomplete listing fails the task; what it showed is not returned.
+        An incomplete listing fails the task, and returns nothing.
 
     :param workflow_id: one workflow's id, or a list of them; there is no "all workflows". (templated)
     :param older_than: ``timedelta`` or ISO 8601 duration of weeks, days or hours, such as ``"P90D"``; a collection is
-        due when its time is strictly before ``reference_time - older_than``. Left out: no age is asked for, and the
-        list is not made for deletion. (templated)
+        due when its time is strictly before ``reference_time - older_than``. Default: any age, and the list is not
+        meant for deletion. (templated)
     :param age_by: ``"created_at"`` (default) or ``"updated_at"``. (templated)
-    :param reference_time: what age counts from, aware, as ``datetime`` or ISO 8601 text. Default: the run's
-        ``data_interval_end``, or now where it has none. Never later than now. (templated)
+    :param reference_time: the moment at which ages are measured, as an aware ``datetime`` or ISO 8601 text with a zone.
+        Default: the run's ``data_interval_end``, or now where it has none. Never later than now. (templated)
     :param statuses: statuses to take. Default ``("processed",)``; for deletion only ``processed``, ``error`` and
         ``cancelled`` are accepted. (templated)
     :param exclude_collection_ids: legal holds: ids of collections or files that are never listed. Default none.
         (templated)
-    :param include_names: globs; only collections whose whole name matches one, with case, are taken. Default: any name,
-        and none. (templated)
-    :param exclude_names: globs; collections whose whole name matches one, without case, are not taken, nor are those
+    :param include_names: globs; only collections whose whole name matches one, case-sensitively, are listed. Default:
+        any name, and collections without a name. (templated)
+    :param exclude_names: globs; collections whose whole name matches one, ignoring case, are left out, and so are those
         without a name. Default none. (templated)
-    :param keep_last: the newest so many of each workflow are not listed. Default 0. (templated)
-    :param max_deletions: more than so many, in a list made for deletion, fail the task for good; ``"unlimited"`` for no
-        cap. Default 1000. (templated)
-    :param max_deletions_percent: more than this share of all that was listed, in a list made for deletion, fails the
-        task for good. Default 100. (templated)
-    :param limit: at most so many, oldest first; ``"unlimited"`` (default) for all. (templated)
-    :param batch_size: return lists of at most so many ids instead of ids. Default: one flat list. (templated)
+    :param keep_last: number of newest collections of each workflow that are left out. Default 0. (templated)
+    :param max_deletions: a list meant for deletion with more ids than this fails the task permanently;
+        ``"unlimited"`` for no cap. Default 1000. (templated)
+    :param max_deletions_percent: a list meant for deletion with more than this percentage of all that was listed
+        fails the task permanently. Default 100. (templated)
+    :param limit: number of ids at most, oldest first; ``"unlimited"`` (default) for all. (templated)
+    :param batch_size: return lists of at most this many ids. Default: one flat list. (templated)
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: ids, oldest first; with ``batch_size`` a list of lists of them.
     :raises AirflowFailException: a parameter or the connection cannot be used, a guard tripped, or anyformat refused.
@@ -199,24 +199,24 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
     """
     Delete many file collections by their ids, with a few threads, within the rate limit.
 
-    One bad id stops it before the first request; an empty list deletes nothing. A delete that fails does not stop the
-    others, but HTTP 401, 402 or 403, 20 failures in a row, or a wait longer than the connection's ``max_backoff`` stop
-    the rest. Any failure fails the task in the end and names the ids.
+    One bad id fails the task before the first request; an empty list deletes nothing. A failed delete does not stop
+    the others, but HTTP 401, 402 or 403, 20 failures in a row, or a wait longer than the connection's ``max_backoff``
+    stops the rest. Any failure fails the task in the end and names the ids.
 
     .. note::
-        There is no listing: holds are compared with the ids alone, and no age is looked at.
+        It reads no listing: only ids are compared with the holds, and ages are not checked.
 
     .. note::
-        If the first 20 ids, or all of five or more, are missing at the task's first try, it stops for good, whatever
-        ``ignore_if_missing`` says: that is a wrong key, ``file_id`` instead of ``collection_id``, or an old list.
+        If the first 20 ids, or all of five or more, are missing at the task's first try, it fails permanently,
+        whatever ``ignore_if_missing`` says: the key is wrong, the ids are ``file_id``s, or the list is an old one.
 
-    :param collection_ids: the ids, as a list, or as JSON or a Python literal of one; repeats are asked for once. One
+    :param collection_ids: the ids, as a list, or as JSON or a Python literal of one; repeats are sent once. One
         bare id is refused, see ``DeleteFileCollectionOperator``. (templated)
     :param ignore_if_missing: whether a collection that is not there (HTTP 404) is success. Default ``False``; on an
         automatic retry of the task it is, too, if the ledger says that an earlier try may have deleted it, and without
         a ledger always. (templated)
     :param exclude_collection_ids: legal holds: ids that are not deleted. Default none. (templated)
-    :param max_deletions: more ids than this fail the task for good, before the first delete; ``"unlimited"`` for no
+    :param max_deletions: more ids than this fail the task permanently, before the first delete; ``"unlimited"`` for no
         cap. Default 1000. (templated)
     :param max_times_usual: deleting more than this many times the usual number fails the task permanently, and nothing
         is deleted; usual is the median of the last 10 runs in the ledger that deleted anything, once 5 are closed. A
@@ -292,43 +292,44 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
 
 class PurgeFileCollectionsOperator(_AnyformatOperator):
     """
-    Delete the file collections of workflows whose retention period has run out, and be able to prove it.
+    Delete the file collections of workflows whose retention period has ended, and keep the evidence.
 
     It lists each workflow completely, decides row by row, checks the guards on the whole plan, writes the plan, and
-    only then deletes. What is not surely due stays: a missing, unreadable or future time, an unknown status, two rows
-    that contradict each other. A retry of the task lists again and does the rest.
+    only then deletes. What is not certainly due stays: a missing, unreadable or future time, an unknown status, two
+    rows that contradict each other. A retry of the task lists again and deletes the rest.
 
     .. note::
         A purge that deletes for hours lists and decides again every hour, and deletes only what is due both times.
 
     :param workflow_id: one workflow's id, or a list of them; there is no "all workflows". (templated)
     :param older_than: ``timedelta`` or ISO 8601 duration of weeks, days or hours, such as ``"P90D"``; a collection is
-        due when its time is strictly before ``reference_time - older_than``. There is no default. (templated)
+        due when its time is strictly before ``reference_time - older_than``. Required. (templated)
     :param age_by: ``"created_at"`` (default) or ``"updated_at"``. (templated)
-    :param reference_time: what age counts from, aware, as ``datetime`` or ISO 8601 text. Default: the run's
-        ``data_interval_end``, or now where it has none. Never later than now. (templated)
+    :param reference_time: the moment at which ages are measured, as an aware ``datetime`` or ISO 8601 text with a zone.
+        Default: the run's ``data_interval_end``, or now where it has none. Never later than now. (templated)
     :param statuses: statuses to delete, of ``processed``, ``error`` and ``cancelled``. Default ``("processed",)``.
         (templated)
     :param exclude_collection_ids: legal holds: ids of collections or files that are never deleted. Default none.
         (templated)
     :param holds: absolute path of a file of legal holds, read when the task runs. Default: no file. (templated)
-    :param include_names: globs; only collections whose whole name matches one, with case, are deleted. Default: any
-        name, and none. (templated)
-    :param exclude_names: globs; collections whose whole name matches one, without case, are kept, and so are those
+    :param include_names: globs; only collections whose whole name matches one, case-sensitively, are deleted. Default:
+        any name, and collections without a name. (templated)
+    :param exclude_names: globs; collections whose whole name matches one, ignoring case, are kept, and so are those
         without a name. Default none. (templated)
-    :param keep_last: the newest so many of each workflow are kept. Default 0. (templated)
-    :param max_deletions: a plan of more than so many fails the task for good, and nothing is deleted; ``"unlimited"``
-        for no cap. Default 1000. (templated)
-    :param max_deletions_percent: a plan of more than this share of all that was listed fails the task for good, and
-        nothing is deleted. Default 100. (templated)
+    :param keep_last: number of newest collections of each workflow that are kept. Default 0. (templated)
+    :param max_deletions: a plan of more deletions than this fails the task permanently, and nothing is deleted;
+        ``"unlimited"`` for no cap. Default 1000. (templated)
+    :param max_deletions_percent: a plan of more than this percentage of all that was listed fails the task
+        permanently, and nothing is deleted. Default 100. (templated)
     :param max_times_usual: deleting more than this many times the usual number fails the task permanently, and nothing
         is deleted; usual is the median of the last 10 runs in the ledger that deleted anything, once 5 are closed. A
         number above 1; requires a ledger. Default: no such limit. (templated)
-    :param limit: delete at most so many in this run, oldest first; ``"unlimited"`` (default) for all. (templated)
+    :param limit: number of deletions in this DAG run at most, oldest first; ``"unlimited"`` (default) for all.
+        (templated)
     :param basis: why the period is what it is, recorded in the plan together with the task's ``owner``. Default:
         neither is recorded. (templated)
-    :param plan_only: decide and tell, but delete nothing: the plan goes to the log, and as Markdown to XCom
-        ``plan_markdown``; guards are reported and fail nothing. Default ``False``. (templated)
+    :param plan_only: plan, and delete nothing: the plan goes to the log, and as Markdown to XCom ``plan_markdown``;
+        a guard that would trip is reported and does not fail the task. Default ``False``. (templated)
     :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
         deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.
         (templated)
@@ -436,30 +437,30 @@ class PurgeFileCollectionsOperator(_AnyformatOperator):
 
 class ApplyPurgePlanOperator(_AnyformatOperator):
     """
-    Delete what an earlier ``plan_only`` run listed, and nothing else.
+    Delete what an earlier ``plan_only`` run planned, and nothing else.
 
-    It is for what somebody has to see before it goes: a purge with ``plan_only=True`` writes the plan into its ledger,
-    a person or a rule says yes, and this carries out that very plan. It lists the workflows once more and keeps,
-    counted by reason, what is no longer due: a collection whose status or times changed, or that is held now. A planned
-    collection that is not listed any more is not asked for and counts as already gone. What became due since is not in
-    the plan and stays.
-
-    .. note::
-        A plan whose content does not give ``plan_digest``, whose guards tripped, that was made for another service, in
-        the future or longer ago than ``plan_ttl``, or with an age below the connection's ``min_retention`` is refused,
-        for good.
+    Use it where a person has to approve a deletion: a purge with ``plan_only=True`` writes the plan into its ledger,
+    someone approves it, and this operator carries out that very plan. It lists the workflows once more and keeps,
+    counted by reason, what is no longer due: a collection whose status or times changed, or that is on hold now. A
+    planned collection that is no longer listed is looked up: it counts as gone only when anyformat says so, and is
+    otherwise kept as ``not_listed``. What became due since is not in the plan and stays.
 
     .. note::
-        Name globs are not in a plan, for names may be personal data. A plan by ``keep_last`` and globs cannot be looked
-        at a second time, and is refused.
+        A plan is refused permanently if its content does not match ``plan_digest``, its guards tripped, or it was made
+        for another service, in the future, longer ago than ``plan_ttl``, or with an age below the connection's
+        ``min_retention``.
+
+    .. note::
+        A plan does not contain name globs, because names may be personal data. A plan made with both ``keep_last`` and
+        globs cannot be checked a second time, and is refused.
 
     :param plan_path: folder of the plan, the ``plan_path`` of the ``plan_only`` run's summary. (templated)
     :param plan_digest: SHA-256 of the plan, the ``plan_digest`` of that summary: what was approved. (templated)
     :param plan_ttl: how old the plan may be, as ``timedelta`` or ISO 8601 duration. Default three days. (templated)
     :param approved_by: who approved it, for the ledger: a name, or the ``responded_by_user`` of an
-        ``ApprovalOperator``'s XCom. Default nobody, and so is ``None``. (templated)
-    :param exclude_collection_ids: legal holds that came since, in addition to the plan's own: ids of collections or
-        files that are not deleted. Default none. (templated)
+        ``ApprovalOperator``'s XCom; Default: no name on record, as with ``None``. (templated)
+    :param exclude_collection_ids: legal holds added since the plan was made: ids of collections or files that are not
+        deleted. Default none. (templated)
     :param holds: absolute path of a file of legal holds, read when the task runs. Default: no file. (templated)
     :param archive_path: folder, as an absolute path or a URL, in which each collection's results are saved before it is
         deleted, as ``<workflow_id>/<collection_id>.json``. The source document is not archived. Default: no archive.

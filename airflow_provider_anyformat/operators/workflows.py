@@ -25,39 +25,41 @@ class RunWorkflowOperator(_WaitingOperator):
     """
     Run a document through a workflow, once, and wait until it is processed.
 
-    Of what may go wrong, only what certainly never left this machine and an HTTP 429 make it send the document a second
-    time. Where the reply to the submit was lost, version 2 of the API cannot tell whether the document was taken: the
-    task then fails permanently, see ``on_lost_reply``. On version 3 a key makes a second submit the same one.
+    It sends the document again only after HTTP 429, or when the request certainly never left this machine. If the reply
+    to the submit is lost, version 2 of the API cannot tell whether the document was accepted, so the task fails
+    permanently, see ``on_lost_reply``. On version 3 an ``Idempotency-Key`` makes sending it again safe.
 
     .. note::
-        A retry of the task submits nothing if an earlier try did: it waits on for that collection, which it knows from
-        ``task_state_store`` (Airflow 3.3) or by its name in the workflow's listing. A cleared task submits anew.
+        A retry of the task submits nothing if an earlier try did: it goes on waiting for that collection, which it
+        finds in ``task_state_store`` (Airflow 3.3) or by its name in the workflow's listing. A cleared task submits
+        again.
 
     .. note::
-        Errors while waiting never fail the task while time is left. Many waits on one connection in one process, as in
-        a triggerer, leave half of the rate limit to others: each is asked for less often.
+        Errors while waiting do not fail the task before the timeout. Many waits on one connection in one process, as in
+        a triggerer, leave half of the rate limit to others by polling less often.
 
     :param workflow_id: the workflow's id. (templated)
     :param document: absolute path, or URL that ``ObjectStoragePath`` takes, of a file of at most 20 MiB. (templated)
     :param document_name: the file name that anyformat shows. Default: the last part of ``document``. (templated)
-    :param wait_for_completion: whether to wait; else the task ends when the document is submitted. Default ``True``.
-        (templated)
+    :param wait_for_completion: whether to wait; if not, the task ends when the document is submitted. Default
+        ``True``. (templated)
     :param deferrable: whether a triggerer waits. Default: Airflow's ``[operators] default_deferrable``. (templated)
-    :param poll_interval: seconds between two looks, at least 0.5. Default 15. (templated)
+    :param poll_interval: seconds between two polls, at least 0.5. Default 15. (templated)
     :param timeout: how long to wait, as ``timedelta`` or ISO 8601 duration such as ``"PT2H"``; longer than
-        ``poll_interval``. Default one hour. Past it the task fails, and its retry waits on. (templated)
+        ``poll_interval``. Default one hour. After that the task fails, and its retry goes on waiting. (templated)
     :param results_path: folder, as an absolute path or a URL, in which the results are stored as
-        ``<workflow_id>/<collection_id>.json``; it is tried before the submit. Default: they are not stored. (templated)
+        ``<workflow_id>/<collection_id>.json``; it is checked before the submit. Default: they are not stored.
+        (templated)
     :param on_lost_reply: ``"fail"`` (default), or ``"resubmit"`` to accept that a document is processed, and billed,
         twice on version 2. (templated)
     :param cancel_on_kill: whether a task that is killed while it waits deletes the collection, which cancels its
         processing. Default ``False``. (templated)
-    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
+    :param retry_policy: a retry policy of Airflow 3.3 or later. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: the collection's id, also the XCom ``collection_id`` as soon as it is known; the XCom ``results_path`` too.
-    :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, the processing ended
-        in an error or was cancelled, or the reply to the submit was lost.
-    :raises AnyformatError: it did not succeed now, but may later; ``AnyformatTimeoutError`` when the time was over.
+    :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, the processing failed
+        or was cancelled, or the reply to the submit was lost.
+    :raises AnyformatError: it did not succeed now, but may later; ``AnyformatTimeoutError`` after the timeout.
     """
 
     template_fields: Sequence[str] = (
@@ -140,8 +142,8 @@ class RunWorkflowOperator(_WaitingOperator):
 
         if not task.given["wait_for_completion"] and task.results is not None:
             raise AnyformatValueError(
-                f"results_path: {task.given['results_path']!a} is for a task that waits; leave it out with"
-                " wait_for_completion=False, and store the results by GetResultsOperator"
+                f"results_path: {task.given['results_path']!a} needs a task that waits; leave it out with"
+                " wait_for_completion=False, and store the results with GetResultsOperator"
             )
 
     @staticmethod
@@ -191,35 +193,35 @@ class RunWorkflowBatchOperator(_WaitingOperator):
     """
     Run many documents through a workflow, each once, wait for all of them, and store their results.
 
-    Submits keep to the rate limit of the submission tier; one page of the listing shows all runs in flight. A manifest,
+    It keeps to the rate limit of the submission tier, and one page of the listing shows all runs in flight. A manifest,
     ``<results_path>/<workflow_id>/runs/<dag>/<run>/<task>/<map index>/manifest.jsonl``, is stored before the first
-    submit and replaced after changes: after a worker died, a retry submits only what was not.
+    submit and replaced after each change, so that after a worker dies, a retry submits only what is still missing.
 
     .. note::
-        A document whose reply was lost on version 2 of the API fails alone: it may exist and be billed. HTTP 401, 402,
+        On version 2 of the API, a document whose reply was lost fails alone: it may exist and be billed. HTTP 401, 402,
         403, a wait beyond ``max_backoff``, or 20 failed submits in a row stop the rest.
 
     :param workflow_id: the workflow's id. (templated)
     :param documents: a list of paths or URLs of files, or one folder; ``[]`` sends nothing and succeeds. One document
-        that is missing, empty or too large stops all before the first request. (templated)
-    :param results_path: folder, as an absolute path or a URL, for manifest and results, which are stored as
+        that is missing, empty or too large fails the task before the first request. (templated)
+    :param results_path: folder, as an absolute path or a URL, for the manifest and the results, which are stored as
         ``<workflow_id>/<collection_id>.json``. (templated)
-    :param pattern: glob on the names of the files in a folder. Default ``"*"``, all but hidden ones. (templated)
-    :param max_documents: more than these fail the task before the first request. Default 1000. (templated)
-    :param max_in_flight: documents that may be submitted and not finished, 1 to 1000. Default 50. (templated)
+    :param pattern: glob on the names of the files in a folder. Default ``"*"``: all but hidden ones. (templated)
+    :param max_documents: more documents than this fail the task before the first request. Default 1000. (templated)
+    :param max_in_flight: number of documents that may be in processing at once, 1 to 1000. Default 50. (templated)
     :param on_partial_failure: ``"fail"`` (default): the task fails if a document did, its value pushed first; or
         ``"continue"``. (templated)
-    :param deferrable: whether a triggerer waits while nothing can be submitted. Default: Airflow's. (templated)
-    :param poll_interval: seconds between two looks, at least 0.5. Default 15. (templated)
+    :param deferrable: whether a triggerer waits when nothing is left to submit for now. Default: Airflow's. (templated)
+    :param poll_interval: seconds between two polls, at least 0.5. Default 15. (templated)
     :param timeout: how long each document may take. Default one hour. (templated)
     :param on_lost_reply: see :class:`RunWorkflowOperator`. Default ``"fail"``. (templated)
     :param cancel_on_kill: whether a killed task deletes what is in flight. Default ``False``. (templated)
-    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
+    :param retry_policy: a retry policy of Airflow 3.3 or later. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: ``{"workflow_id", "documents", "processed", "failed", "collection_ids", "manifest_path"}``; the ids are
         those whose results are safely stored, for ``DeleteFileCollectionsOperator``.
-    :raises AirflowFailException: a parameter, a document or the connection cannot be used, or documents failed and no
-        retry can help.
+    :raises AirflowFailException: a parameter, a document or the connection cannot be used, or documents failed in a
+        way that no retry can help.
     :raises AnyformatError: documents failed, but may succeed later.
     """
 
@@ -359,7 +361,7 @@ class GetResultsOperator(_AnyformatOperator):
     :param collection_id: the collection's id. (templated)
     :param results_path: folder, as an absolute path or a URL, in which the results are stored as
         ``<workflow_id>/<collection_id>.json``, in the place of older ones. (templated)
-    :param retry_policy: Airflow's, from 3.3 on. Default: the DAG's, else ``AnyformatRetryPolicy``.
+    :param retry_policy: a retry policy of Airflow 3.3 or later. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: the path of the results.
     :raises AirflowFailException: a parameter or the connection cannot be used, anyformat refused, or there will be no
