@@ -27,8 +27,12 @@ DAYS = {
 }
 OLDEST, *_, NEWEST = DAYS
 FOLDER = ROOT / "build" / "constraints"
-# Of the suite's real DAG runs: the README's, deletes after loading, purges with a ledger.
-DAG_RUNS = ("test_readme.py", "test_examples_delete.py", "test_examples_purge.py")
+# Of the suite's real DAG runs: the README's, documents that are run and deleted, purges with a ledger.
+DAG_RUNS = (
+    "tests/airflow/test_readme.py",
+    "tests/airflow/test_examples_run.py",
+    "tests/airflow/test_examples_purge.py",
+)
 # What these tests read, of which the package's source must not be a part.
 READ = ("tests", "example_dags", "docs", "scripts", "README.md", "pyproject.toml")
 
@@ -71,7 +75,7 @@ def run_dags(folder: Path, pins: Path) -> None:
             copy(ROOT / name, Path(elsewhere, name))
         command = [str((folder / "bin" / "python").absolute()), "-m", "pytest", "-q", "-p", "no:cacheprovider"]
         done = subprocess.run(
-            [*command, *(f"tests/airflow/{name}" for name in DAG_RUNS)],
+            [*command, *DAG_RUNS],
             cwd=elsewhere,
             stdin=subprocess.DEVNULL,
             check=False,

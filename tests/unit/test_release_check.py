@@ -10,6 +10,7 @@ import pytest
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat.get_provider_info import get_provider_info
+from scripts.constrained import DAG_RUNS, READ
 from scripts.release_check import HOOK, NotReadyError, check_rows, compare, package_version
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -95,3 +96,7 @@ def test_rows_as_they_should_be() -> None:
 def test_odd_rows(providers: list[dict[str, str]], hooks: list[dict[str, str]], says: str) -> None:
     with pytest.raises(NotReadyError, match=re.escape(says)):
         check_rows("1.2.0", providers, hooks)
+
+
+def test_what_the_wheel_is_tried_with_is_there() -> None:
+    assert [name for name in (*DAG_RUNS, *READ) if not (ROOT / name).exists()] == []
