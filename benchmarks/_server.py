@@ -8,8 +8,11 @@ year old and the others are of today. It runs in a process of its own, prints it
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from email.utils import formatdate
 from functools import partial
@@ -69,6 +72,19 @@ class Connection(asyncio.Protocol):
                 "x-ratelimit-reset: 60\r\n\r\n"
             )
             self._transport.write((head + (body or "")).encode())
+
+
+@contextlib.contextmanager
+def serving(latency: float = 0.0) -> Iterator[str]:
+    """Start the server in a process of its own, give its URL, and end it."""
+    command = [sys.executable, __file__, str(latency)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        if process.stdin is None or process.stdout is None:
+            raise RuntimeError("the server has no pipes")
+        try:
+            yield f"http://127.0.0.1:{int(process.stdout.readline())}"
+        finally:
+            process.stdin.close()
 
 
 async def serve(latency: float) -> None:

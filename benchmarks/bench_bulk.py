@@ -7,21 +7,24 @@ within a turn. Then real DAG runs (``DAG.test()``): one bulk task beside one ``H
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
 import statistics
-import subprocess
-import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks._server import serving
+else:
+    # This file runs alone, and finds what lies beside it.
+    from _server import serving
 
 LATENCY = 0.05
 WORKERS = 16
@@ -50,24 +53,13 @@ with DAG("bulk", schedule=None, start_date=datetime(2024, 1, 1)) as bulk:
 """
 
 
-@contextlib.contextmanager
-def serving(latency: float) -> Iterator[str]:
-    """Start the server, connect Airflow to it, give its URL, and end it."""
-    command = [sys.executable, str(Path(__file__).with_name("_server.py")), str(latency)]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the server has no pipes")
-        port = int(process.stdout.readline())
-        url = f"http://127.0.0.1:{port}"
-        ours = {"conn_type": "anyformat", "host": url, "password": "af_benchmark"}
-        headers = {"Authorization": "Bearer af_benchmark"}
-        theirs = {"conn_type": "http", "host": "127.0.0.1", "port": port, "extra": headers}
-        os.environ["AIRFLOW_CONN_ANYFORMAT_DEFAULT"] = json.dumps(ours)
-        os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps(theirs)
-        try:
-            yield url
-        finally:
-            process.stdin.close()
+def connect(url: str) -> None:
+    """Let Airflow's connections lead to the server."""
+    ours = {"conn_type": "anyformat", "host": url, "password": "af_benchmark"}
+    headers = {"Authorization": "Bearer af_benchmark"}
+    theirs = {"conn_type": "http", "host": "127.0.0.1", "port": int(url.rpartition(":")[2]), "extra": headers}
+    os.environ["AIRFLOW_CONN_ANYFORMAT_DEFAULT"] = json.dumps(ours)
+    os.environ["AIRFLOW_CONN_HTTP_DEFAULT"] = json.dumps(theirs)
 
 
 def set_up(home: Path) -> Callable[[str], None]:
@@ -181,7 +173,8 @@ def show_tasks(home: Path, show: Callable[[str], None]) -> bool:
     show(f"\n{f'DAG.test(), a file; {MAPPED} mapped, {BULK} in bulk':44}{'mapped':>11}{'ours':>11}{'times':>8}  goal")
     met = True
     for latency in (LATENCY, 0.0):
-        with serving(latency):
+        with serving(latency) as url:
+            connect(url)
             for dag in dags.values():
                 seconds_of_run(dag)
             turns = [{name: seconds_of_run(dag) for name, dag in dags.items()} for _ in range(RUNS)]
@@ -212,6 +205,7 @@ def main() -> bool:
         home = Path(folder)
         show = set_up(home)
         with serving(LATENCY) as url:
+            connect(url)
             met = show_deletes(url, home, show)
         return show_tasks(home, show) and met
 

@@ -8,7 +8,6 @@ Each measurement is a process of its own; memory is what it takes over the start
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import logging
 import multiprocessing
@@ -21,7 +20,13 @@ import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchmarks._server import serving
+else:
+    # This file runs alone, and finds what lies beside it.
+    from _server import serving
 
 RUNS, OUTCOMES_A_RUN, ROWS, DAYS, PURGED, TURNS = 1_000, 1_000, 1_000_000, 365, 10_000, 3
 MEMORY = 300
@@ -172,17 +177,6 @@ def show(title: str, ours: str, beside: str, path: Path, most: float) -> bool:
         flush=True,
     )
     return ratio <= most and memory <= MEMORY
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """Start the server, give its URL, and end it."""
-    command = [sys.executable, str(Path(__file__).with_name("_server.py")), "0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the server has no pipes")
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.stdin.close()
 
 
 def show_purge(ledger: Path) -> bool:

@@ -11,7 +11,6 @@ a ledger against a server in another process: pages over HTTP, decision, plan, d
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
@@ -27,10 +26,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.models import Page
-    from benchmarks._server import PAGE_SIZE, page_text
+    from benchmarks._server import PAGE_SIZE, page_text, serving
 else:
     # This file runs alone, and finds what lies beside it.
-    from _server import PAGE_SIZE, page_text
+    from _server import PAGE_SIZE, page_text, serving
 
 ROWS, EVERY, TURNS = 1_000_000, 10, 3
 # Rows, of which every so-many-th is due, and what that may take.
@@ -88,17 +87,6 @@ def show_time() -> bool:
     print(f"{f'{ROWS:,} rows, {ROWS // EVERY:,} due':40}{'json.loads':>12}{'ours':>12}{'ratio':>8}  goal")
     print(f"{'read, decide, plan':40}{alone:10.2f} s{ours:10.2f} s{ratio:8.2f}  at most 3", flush=True)
     return ratio <= 3
-
-
-@contextlib.contextmanager
-def serving() -> Iterator[str]:
-    """Start the server, give its URL, and end it."""
-    command = [sys.executable, str(Path(__file__).with_name("_server.py")), "0"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        if process.stdin is None or process.stdout is None:
-            raise RuntimeError("the server has no pipes")
-        yield f"http://127.0.0.1:{int(process.stdout.readline())}"
-        process.stdin.close()
 
 
 def status_mb(name: str) -> float:

@@ -11,7 +11,6 @@ last, for which the mapped tasks have eight slots, and the bulk task one. For on
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 import tempfile
 from datetime import datetime
@@ -19,7 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from benchmarks._server import serving
     from scripts.local_airflow import LocalAirflow
+else:
+    # This file runs alone, and finds what lies beside it.
+    from _server import serving
 
 LATENCY = 0.05
 PARALLEL = 8
@@ -88,15 +91,11 @@ def compare(folder: Path, url: str) -> list[tuple[float, float]]:
 
 def main() -> bool:
     """Print the table; return whether the goal was met for what a worker's slot is taken up."""
-    command = [sys.executable, str(Path(__file__).with_name("_server.py")), str(LATENCY)]
     with (
         tempfile.TemporaryDirectory(prefix="anyformat-benchmark-") as folder,
-        subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as server,
+        serving(LATENCY) as url,
     ):
-        if server.stdin is None or server.stdout is None:
-            raise RuntimeError("the server has no pipes")
-        (slots, whole) = compare(Path(folder), f"http://127.0.0.1:{int(server.stdout.readline())}")
-        server.stdin.close()
+        (slots, whole) = compare(Path(folder), url)
     title = f"LocalExecutor, a file; {MAPPED} mapped, {BULK} in bulk"
     print(f"{title:44}{'mapped':>11}{'ours':>11}{'times':>8}  goal")
     labels = ("a worker's slot is taken up", f"from start to end, {PARALLEL} slots against 1")

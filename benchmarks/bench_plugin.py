@@ -48,8 +48,8 @@ def open_page() -> tuple[float, int]:
     from playwright.sync_api import sync_playwright
 
     from scripts.debian import ensure
-    from tests.system.browser import ARGUMENTS
-    from tests.system.page import FakeAirflow, Reader, run
+    from tests.support.browser import ARGUMENTS
+    from tests.support.page import FakeAirflow, Reader, run
 
     program = ensure({"chromium": "chromium fonts-liberation"})["chromium"]
     many = [run(f"dag-{n:02}", night=night) for night in range(RUNS, 0, -1) for n in range(PURGES)]

@@ -12,25 +12,22 @@ Two ways of running, both on every supported Airflow line:
 ``dag_runner.start_task(dag_file, "task")``
     The task in a process of its own under the supervisor that a worker uses (2.11: ``airflow tasks run --local``, the
     LocalTaskJob that forks the raw task; 3.x: ``supervise`` with the in-process execution API, which forks the task
-    runner). It takes 2 to 6 s. For signals see ``TaskProcess`` in ``process.py``.
+    runner). It takes 2 to 6 s. For signals see ``TaskProcess`` in ``tests/support/task_process.py``.
 """
 
 from __future__ import annotations
 
 import contextlib
 import io
-import json
-import os
-import subprocess
 import sys
-from collections.abc import Callable, Generator, Iterator
-from pathlib import Path
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import pytest
 
-from tests.airflow.recording import Alarm
-from tests.airflow.runner import DagRunner
+from tests.support.dag_results import Alarm
+from tests.support.dag_runner import DagRunner
+from tests.support.fork_server import ForkServer
 
 
 @contextlib.contextmanager
@@ -70,39 +67,16 @@ def airflow_database() -> None:
 
 
 @pytest.fixture(scope="session")
-def task_starter() -> Iterator[Callable[[dict[str, Any]], int]]:
-    """Give what starts a task's supervisor: one helper process for the session, itself started when first used."""
-    helpers: list[subprocess.Popen[str]] = []
-
-    def start(order: dict[str, Any]) -> int:
-        if not helpers:
-            script = str(Path(__file__).parent / "task_process.py")
-            plain = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-            helpers.append(
-                subprocess.Popen(
-                    [sys.executable, script],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                    env=plain,
-                )
-            )
-        stdin, stdout = helpers[0].stdin, helpers[0].stdout
-        if stdin is None or stdout is None:
-            raise RuntimeError("the helper process has no pipes")
-        stdin.write(json.dumps(order) + "\n")
-        stdin.flush()
-        return int(stdout.readline())
-
-    yield start
-    for helper in helpers:
-        helper.communicate(timeout=10)
+def task_server() -> Iterator[ForkServer]:
+    """Yield what starts a task's supervisor in a process of its own."""
+    running = ForkServer("tests.support.task_server")
+    yield running
+    running.stop()
 
 
 @pytest.fixture
-def dag_runner(airflow_database: None, task_starter: Callable[[dict[str, Any]], int]) -> Iterator[DagRunner]:
+def dag_runner(airflow_database: None, task_server: ForkServer) -> Iterator[DagRunner]:
     """Give the runner of real DAG runs; see the head of this file."""
-    runner = DagRunner(task_starter)
+    runner = DagRunner(task_server)
     yield runner
     runner.end()

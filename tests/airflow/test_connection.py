@@ -13,7 +13,7 @@ import pytest
 
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-from tests.airflow.deleting import HEAD, failed_at_once, keep_api
+from tests.support.dag_source import HEAD, failed_at_once, keep_api
 
 KEY = "af_connection-key-0123456789"
 

@@ -15,9 +15,9 @@ from airflow_provider_anyformat.exceptions import (
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
-from tests.airflow.deleting import HEAD, failed_at_once, keep_api
-from tests.airflow.recording import AIRFLOW_VERSION as LINE
-from tests.integration.scripted import KEY, OK, ScriptedServer, reply
+from tests.support.dag_results import AIRFLOW_VERSION as LINE
+from tests.support.dag_source import HEAD, failed_at_once, keep_api
+from tests.support.scripted import KEY, OK, ScriptedServer, reply
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import time
 
 import pytest
 
-from tests.airflow.deleting import HEAD
+from tests.support.dag_source import HEAD
+from tests.support.waiting import until
 
 KILLED = (
     HEAD
@@ -34,9 +35,7 @@ def test_a_killed_task_is_never_green_and_sends_nothing_more(dag_runner, anyform
     timeout = "timedelta(seconds=3)" if way == "timeout" else "None"
     source = KILLED.replace("ID", repr(collection_id)).replace("TIMEOUT", timeout)
     process = dag_runner.start_task(source, "delete")
-    end = time.monotonic() + 30
-    while not sandbox.requests and time.monotonic() < end:
-        time.sleep(0.05)
+    until(lambda: sandbox.requests, 30, process.log)
     if busy == "waiting":
         process.wait_for_log("trying again in")
     began = time.monotonic()

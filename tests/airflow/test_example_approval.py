@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.deleting import keep_api
+from tests.support.dag_source import keep_api
 
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_anyformat_purge_approval.py"
 

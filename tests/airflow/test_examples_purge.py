@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.recording import AIRFLOW_VERSION
+from tests.support.dag_results import AIRFLOW_VERSION
 
 EXAMPLES = Path(__file__).parents[2] / "example_dags"
 

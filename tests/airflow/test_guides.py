@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.airflow.documented import ROOT, blocks
+from tests.support.documented import ROOT, blocks
 
 WORKFLOW = "11111111-2222-4333-8444-555555555555"
 

@@ -17,7 +17,7 @@ from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.operators import files, workflows
 from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS
 from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
-from tests.airflow.recording import serialized
+from tests.support.dag_results import serialized
 
 OPERATORS = [
     thing

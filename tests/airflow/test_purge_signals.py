@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.recording import AIRFLOW_VERSION
-from tests.integration.purges import GONE, QUICK, Run, fill, ledger_of, purge
+from tests.support.dag_results import AIRFLOW_VERSION
+from tests.support.ledgers import GONE, Run, ledger_of
+from tests.support.sandboxes import QUICK, fill
+from tests.support.tasks import TaskInstance, purge
+from tests.support.waiting import until
 
 COLLECTIONS = 150
 # What the task may take from the signal until its ledger is closed.
@@ -51,10 +54,7 @@ class Purging:
         return self.process
 
     def wait_until(self, reached: Callable[[], bool], seconds: float = 40) -> None:
-        end = time.monotonic() + seconds
-        while not reached():
-            assert time.monotonic() < end, self.process.log()
-            time.sleep(0.02)
+        until(reached, seconds, self.process.log)
 
     def closed(self) -> bool:
         return next(self.ledger.rglob("summary.json"), None) is not None
@@ -104,11 +104,8 @@ def check_next_run(purging: Purging, monkeypatch: pytest.MonkeyPatch, **paramete
     purging.sandbox.clear_faults()
     monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", purging.sandbox.conn_json(QUICK))
 
-    class Instance:
-        dag_id, task_id, run_id, map_index, try_number, max_tries = "purge_signals", "purge", "later", -1, 1, 0
-        xcom_push = staticmethod(lambda key, value: None)
-
-    purge(purging.workflow_id, Instance(), ledger_path=str(purging.ledger), **parameters)  # type: ignore[arg-type]
+    later = TaskInstance("purge_signals", run_id="later")
+    purge(purging.workflow_id, later, ledger_path=str(purging.ledger), **parameters)
     assert purging.sandbox.deleted == dict.fromkeys(purging.due, 1)
     known = {e for run in ledger_of(purging.ledger) for e, outcome in run.outcomes.items() if outcome in GONE}
     assert known == set(purging.due)

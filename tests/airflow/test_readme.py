@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.airflow.documented import README, blocks
+from tests.support.documented import README, blocks
 
 
 def test_every_dag_of_the_readme(dag_runner: Any, anyformat_sandbox: Any, tmp_path: Path) -> None:

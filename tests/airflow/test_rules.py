@@ -13,8 +13,8 @@ from airflow_provider_anyformat._airflow import BaseOperator
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.rules import dags, models, retention_dags
-from tests.airflow.deleting import keep_api
-from tests.airflow.recording import AIRFLOW_VERSION
+from tests.support.dag_results import AIRFLOW_VERSION
+from tests.support.dag_source import keep_api
 
 DAG_FILE = """\
 from pathlib import Path

@@ -11,7 +11,7 @@ import pytest
 
 from airflow_provider_anyformat.exceptions import AnyformatError
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-from tests.airflow.deleting import HEAD, keep_api
+from tests.support.dag_source import HEAD, keep_api
 
 DAG = (
     HEAD

@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from airflow_provider_anyformat.api.client import AnyformatClient
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import Lines, connected_sandbox, listening
-from tests.integration.scripted import KEY, ScriptedServer
+from tests.support.fork_server import ForkServer
+from tests.support.logs import Lines, listening
+from tests.support.sandboxes import connected_sandbox
+from tests.support.scripted import KEY, ScriptedServer
 
 
 @pytest.fixture
@@ -87,6 +89,14 @@ def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Yield an empty sandbox without a rate limit, to which the default connection leads."""
     with connected_sandbox(monkeypatch) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def purge_server() -> Iterator[ForkServer]:
+    """Yield what runs purges in processes of their own, so that a test can kill them."""
+    running = ForkServer("tests.support.purge_server")
+    yield running
+    running.stop()
 
 
 @pytest.fixture

@@ -17,9 +17,11 @@ from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.verification import verify
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.applying import Planned, asked, plan_json
-from tests.integration.purges import ledger_of
-from tests.integration.purging import COUNTS, Lines, ago, any_of, at_request, ledger_outcomes, left, old
+from tests.support.ledgers import ledger_of, ledger_outcomes, plan_json
+from tests.support.logs import Lines
+from tests.support.plans import Planned
+from tests.support.sandboxes import ago, any_of, asked, at_request, left, old
+from tests.support.tasks import COUNTS
 
 ROOT = Path(__file__).parents[2]
 
@@ -79,7 +81,7 @@ class TestExactlyThatPlan:
         assert {path: path.read_bytes() for path in planned.path.iterdir()} == before
         (own,) = ledger_of(tmp_path / "applied")
         assert summary["ledger"] == str(tmp_path / "applied" / own.name)
-        assert own.name.startswith("retention/apply/-1/")
+        assert own.name.startswith("nightly/apply/-1/")
         own.check_digests()
         assert own.planned == planned.ids
         assert own.outcomes == dict.fromkeys(planned.ids, "deleted")
@@ -350,7 +352,7 @@ class TestRetry:
         given |= {"max_workers": 1, "approved_by": "jane", "task_id": "apply"}
         program = (
             "import json, sys\n"
-            "from tests.integration.purging import run\n"
+            "from tests.support.tasks import run\n"
             "from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator\n"
             "run(ApplyPurgePlanOperator(**json.loads(sys.argv[1])))\n"
         )

@@ -15,19 +15,11 @@ from airflow_provider_anyformat.exceptions import AnyformatStorageError
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.retention.plan import utc_text
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.applying import Planned, apply_task, asked, plan_json, plan_task
-from tests.integration.purging import (
-    Ran,
-    ago,
-    connect,
-    connected_sandbox,
-    ledger_outcomes,
-    ledger_rows,
-    left,
-    old,
-    run,
-)
-from tests.integration.s3_server import S3Server
+from tests.support.ledgers import ledger_outcomes, ledger_rows, plan_json
+from tests.support.plans import Planned, apply_task, plan_task
+from tests.support.s3_server import S3Server
+from tests.support.sandboxes import ago, asked, connect, connected_sandbox, left, old
+from tests.support.tasks import Ran, run
 
 _numbers = itertools.count()
 

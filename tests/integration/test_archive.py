@@ -18,9 +18,10 @@ from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatE
 from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.folder import LocalFolder
-from tests.integration.purges import QUICK, FakeTaskInstance, fill, ledger_of, purge
-from tests.integration.purging import at_request
-from tests.integration.s3_server import S3Server
+from tests.support.ledgers import ledger_of
+from tests.support.s3_server import S3Server
+from tests.support.sandboxes import QUICK, at_request, fill
+from tests.support.tasks import TaskInstance, purge
 
 _numbers = itertools.count()
 
@@ -142,7 +143,7 @@ def test_without_its_results_a_collection_stays(
     workflow_id, due = fill(sandbox, 5)
     kind = fault.pop("kind", "status")
     sandbox.fail_next(10, kind, path=f"{due[2]}/results/", **fault)
-    ti = FakeTaskInstance()
+    ti = TaskInstance()
     with pytest.raises(AirflowFailException if final else AnyformatBulkError, match=due[2]):
         purge(workflow_id, ti, archive_path=str(tmp_path / "archive"), ledger_path=str(tmp_path / "ledger"))
 

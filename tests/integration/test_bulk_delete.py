@@ -15,15 +15,10 @@ from airflow_provider_anyformat.bulk import pool
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import (
-    FOREVER,
-    Lines,
-    ledger_outcomes,
-    ledger_rows,
-    rendered,
-    run,
-    statuses,
-)
+from tests.support.ledgers import ledger_outcomes, ledger_rows
+from tests.support.logs import Lines
+from tests.support.sandboxes import FOREVER, statuses
+from tests.support.tasks import rendered, run
 
 delete = rendered(DeleteFileCollectionsOperator, task_id="delete")
 

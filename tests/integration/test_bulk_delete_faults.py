@@ -13,16 +13,9 @@ import pytest
 
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import (
-    FOREVER,
-    any_of,
-    at_request,
-    connect,
-    ledger_outcomes,
-    ledger_rows,
-    run,
-    statuses,
-)
+from tests.support.ledgers import ledger_outcomes, ledger_rows
+from tests.support.sandboxes import FOREVER, any_of, at_request, connect, statuses
+from tests.support.tasks import run
 
 delete = partial(DeleteFileCollectionsOperator, task_id="delete")
 

@@ -26,7 +26,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatValidationError,
     AnyformatValueError,
 )
-from tests.integration.scripted import (
+from tests.support.scripted import (
     DATE,
     GATEWAY_404,
     KEY,

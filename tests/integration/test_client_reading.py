@@ -21,7 +21,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatServerError,
     AnyformatStoppedError,
 )
-from tests.integration.scripted import (
+from tests.support.scripted import (
     GATEWAY_404,
     KEY,
     NOT_FOUND,

@@ -23,7 +23,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatStoppedError,
     AnyformatValueError,
 )
-from tests.integration.scripted import (
+from tests.support.scripted import (
     NOT_FOUND,
     OK,
     UNAVAILABLE,

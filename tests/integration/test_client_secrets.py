@@ -23,7 +23,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatServerError,
     AnyformatValidationError,
 )
-from tests.integration.scripted import KEY, OK, ScriptedServer, Step, envelope, hang_up, page, reply, reset, row
+from tests.support.scripted import KEY, OK, ScriptedServer, Step, envelope, hang_up, page, reply, reset, row
 
 ID = "b2c3d4e5-f6a7-8901-bcde-f12345678901"
 Maker = Callable[..., AnyformatClient]

@@ -18,7 +18,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatServerError,
     AnyformatValueError,
 )
-from tests.integration.scripted import (
+from tests.support.scripted import (
     GATEWAY_404,
     NOT_FOUND,
     OK,

@@ -16,8 +16,10 @@ from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.signing import Signer
 from airflow_provider_anyformat.retention.verification import verify
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import FakeTaskInstance, age, fill, ledger_of, purge
 from tests.integration.test_golden import kill
+from tests.support.ledgers import age, ledger_of
+from tests.support.sandboxes import fill
+from tests.support.tasks import TaskInstance, purge
 
 SEED = base64.b64encode(b"k" * 32).decode()
 SIGNER = Signer(SEED)
@@ -36,7 +38,7 @@ def test_what_purges_write_verifies(
     heads = []
     for number in (1, 2, 3):
         workflow_id, _ = fill(sandbox, 3)
-        summary = purge(workflow_id, FakeTaskInstance(run_id=f"run-{number}", map_index=number), **given)
+        summary = purge(workflow_id, TaskInstance(run_id=f"run-{number}", map_index=number), **given)
         heads.append(summary["summary_sha256"])
         assert f"summary_sha256: {heads[-1]}" in caplog.text
     assert problems(tmp_path, heads=heads, public_key=SIGNER.public_key) == []
@@ -49,20 +51,20 @@ def test_what_purges_write_verifies(
     monkeypatch.setenv("AIRFLOW_CONN_LEDGER_KEY", json.dumps({"conn_type": "generic", "password": "no key"}))
     deleted = dict(sandbox.deleted)
     with pytest.raises(Exception, match="signing_conn_id") as raised:
-        purge(workflow_id, FakeTaskInstance(run_id="run-4"), **given)
+        purge(workflow_id, TaskInstance(run_id="run-4"), **given)
     assert "no key" not in str(raised.value).replace("is not an", "")
     assert sandbox.deleted == deleted
 
 
 def test_a_killed_run_is_a_problem_until_it_is_settled(sandbox: Sandbox, tmp_path: Path) -> None:
     workflow_id, _ = fill(sandbox, 4)
-    purge(workflow_id, FakeTaskInstance(run_id="run-1"), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(run_id="run-1"), ledger_path=str(tmp_path))
     kill(tmp_path)
     # It may still be alive.
-    purge(workflow_id, FakeTaskInstance(run_id="run-1b"), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(run_id="run-1b"), ledger_path=str(tmp_path))
     assert problems(tmp_path) == ["unclosed"]
     age(tmp_path)
-    purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
     report = verify(LocalFolder(tmp_path))
     assert (report.problems, report.runs, report.collections) == ([], 3, 4)
     # From then on what the killed run had written is guarded, too.
@@ -78,22 +80,22 @@ def test_an_unusual_amount_stops_a_run_before_its_first_delete(sandbox: Sandbox,
     given = {"ledger_path": str(tmp_path), "max_times_usual": "2"}
     for number in range(5):
         workflow_id, _ = fill(sandbox, 2)
-        purge(workflow_id, FakeTaskInstance(run_id=f"run-{number}"), **given)
+        purge(workflow_id, TaskInstance(run_id=f"run-{number}"), **given)
     workflow_id, due = fill(sandbox, 4)
-    ti = FakeTaskInstance(run_id="run-5")
+    ti = TaskInstance(run_id="run-5")
     assert purge(workflow_id, ti, **given)["deleted"] == 4
     workflow_id, due = fill(sandbox, 5)
-    ti = FakeTaskInstance(run_id="run-6")
+    ti = TaskInstance(run_id="run-6")
     with pytest.raises(Exception, match="max_times_usual: this run would delete 5"):
         purge(workflow_id, ti, **given)
     assert ti.xcoms["summary"]["deleted"] == 0
     assert not set(due) & set(sandbox.deleted)
-    assert purge(workflow_id, FakeTaskInstance(run_id="run-7"), plan_only=True, **given)["due"] == 5
+    assert purge(workflow_id, TaskInstance(run_id="run-7"), plan_only=True, **given)["due"] == 5
     delete = DeleteFileCollectionsOperator(task_id="purge", collection_ids=due, **given)
     with pytest.raises(Exception, match="max_times_usual"):
-        delete.execute({"ti": FakeTaskInstance(run_id="run-8")})
+        delete.execute({"ti": TaskInstance(run_id="run-8")})
     with pytest.raises(Exception, match="requires ledger_path"):
-        purge(workflow_id, FakeTaskInstance(run_id="run-9"), max_times_usual=2)
+        purge(workflow_id, TaskInstance(run_id="run-9"), max_times_usual=2)
     assert not set(due) & set(sandbox.deleted)
     assert problems(tmp_path) == []
 

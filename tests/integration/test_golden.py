@@ -19,7 +19,8 @@ import pytest
 
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import FakeTaskInstance, age, ledger_of
+from tests.support.ledgers import age, ledger_of
+from tests.support.tasks import TaskInstance
 
 GOLDEN = Path(__file__).with_name("golden")
 OLD = GOLDEN / "written_by_701d8ab"
@@ -67,7 +68,7 @@ def compare(name: str, text: str) -> None:
 
 def purge(folder: Path, run_id: str = "run-1", **more: Any) -> dict[str, Any]:
     given = {**GIVEN, "workflow_id": WORKFLOW, "ledger_path": str(folder / "ledger"), **more}
-    summary = PurgeFileCollectionsOperator(task_id="purge", **given).execute({"ti": FakeTaskInstance(run_id=run_id)})
+    summary = PurgeFileCollectionsOperator(task_id="purge", **given).execute({"ti": TaskInstance(run_id=run_id)})
     assert isinstance(summary, dict)
     return summary
 
@@ -85,7 +86,7 @@ def filled(sandbox: Sandbox, tmp_path: Path) -> Sandbox:
 def test_a_purge(filled: Sandbox, tmp_path: Path) -> None:
     filled.add_collection(WORKFLOW, id=FAILED, created_at=LONG_AGO, status="error")
     filled.fail_next(1, 422, method="DELETE", path=FAILED)
-    context = {"ti": FakeTaskInstance()}
+    context = {"ti": TaskInstance()}
     task = PurgeFileCollectionsOperator(
         task_id="purge",
         workflow_id=[WORKFLOW, filled.add_workflow("empty")],
@@ -112,7 +113,7 @@ def test_an_archive(filled: Sandbox, tmp_path: Path) -> None:
 def test_a_plan_that_is_applied(filled: Sandbox, tmp_path: Path) -> None:
     planned = purge(tmp_path, plan_only=True)
     filled.remove_collection(IDS[1])
-    ti = FakeTaskInstance(task_id="apply")
+    ti = TaskInstance(task_id="apply")
     applied = ApplyPurgePlanOperator(
         task_id="apply",
         plan_path=planned["plan_path"],

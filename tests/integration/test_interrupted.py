@@ -27,7 +27,9 @@ from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.exceptions import AnyformatStoppedError
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention import folder, ledger, settling
-from tests.integration.purges import GONE, QUICK, FakeTaskInstance, Run, age, fill, ledger_of, purge
+from tests.support.ledgers import GONE, Run, age, ledger_of
+from tests.support.sandboxes import QUICK, fill
+from tests.support.tasks import TaskInstance, purge
 
 # A file that is open when the exception comes is closed with its last reference.
 pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
@@ -86,10 +88,10 @@ class Case:
     def run(self, interrupter: Interrupter) -> None:
         with interrupter.watching():
             if not interrupter.at:
-                purge(self.workflow_id, FakeTaskInstance(), **self.parameters)
+                purge(self.workflow_id, TaskInstance(), **self.parameters)
                 return
             with pytest.raises(Interrupted):
-                purge(self.workflow_id, FakeTaskInstance(), **self.parameters)
+                purge(self.workflow_id, TaskInstance(), **self.parameters)
 
     def deleted(self) -> set[str]:
         return {each for each, times in self.sandbox.deleted.items() if each in self.due and times == 1}
@@ -122,7 +124,7 @@ class Case:
 
     def check_next(self, where: str) -> None:
         age(self.folder)
-        purge(self.workflow_id, FakeTaskInstance(run_id="run-2"), **self.parameters)
+        purge(self.workflow_id, TaskInstance(run_id="run-2"), **self.parameters)
         assert self.deleted() == set(self.due), where
         runs = ledger_of(self.folder)
         known = {e for run in runs for e, outcome in run.outcomes.items() if outcome in GONE}
@@ -217,7 +219,7 @@ def test_again_and_again(sandbox: Any, tmp_path: Path) -> None:
         case = Case(sandbox, tmp_path, seed)
         signals = Signals(sandbox, dice.randint(5, 40), [dice.random() * 0.02 for _ in range(3)])
         with signals.coming(), pytest.raises(Interrupted):
-            purge(case.workflow_id, FakeTaskInstance(), **case.parameters)
+            purge(case.workflow_id, TaskInstance(), **case.parameters)
         sandbox.on_request.clear()
         several += signals.raised > 1
         (run,) = ledger_of(case.folder)
@@ -277,7 +279,7 @@ def test_a_killed_task_is_never_green(sandbox: Any, tmp_path: Path, deletes: int
     sandbox.on_request.append(
         lambda request: operator.on_kill() if request.method == "DELETE" and next(numbers) == deletes else None
     )
-    ti = FakeTaskInstance()
+    ti = TaskInstance()
     with pytest.raises(AnyformatStoppedError):
         operator.execute({"ti": ti})
     (run,) = ledger_of(case.folder)
@@ -330,7 +332,7 @@ def test_a_stop_while_thousands_are_recorded(sandbox: Any, tmp_path: Path, monke
         put(self, name, data)
 
     monkeypatch.setattr(folder.LocalFolder, "put", counted)
-    ti = FakeTaskInstance()
+    ti = TaskInstance()
     with pytest.raises(AnyformatStoppedError):
         operator.execute({"ti": ti})
     assert 1 <= len(after) <= 5

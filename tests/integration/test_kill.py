@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -23,7 +20,10 @@ import psutil
 import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purges import GONE, QUICK, Run, age, ledger_of
+from tests.support.fork_server import ForkServer
+from tests.support.ledgers import GONE, Run, age, ledger_of
+from tests.support.sandboxes import QUICK
+from tests.support.waiting import until
 
 COLLECTIONS = 400
 MOST_MISSING = 200
@@ -33,7 +33,7 @@ MOST_MISSING = 200
 class Purger:
     """Starts purges of one workflow, each in a process of its own, and says what they left."""
 
-    helper: subprocess.Popen[str]
+    server: ForkServer
     sandbox: Sandbox
     workflow_id: str
     folder: Path
@@ -53,19 +53,10 @@ class Purger:
         self.runs += 1
         age(self.ledger)
         given = {"workflow_id": self.workflow_id, "ledger_path": str(self.ledger), **parameters}
-        order = {
-            "env": self.sandbox.conn_env(QUICK),
-            "parameters": given,
-            "run_id": f"run-{self.runs}",
-            "output": str(self.folder / f"output-{self.runs}"),
-            "die_at_sync": die_at_sync,
-            "largest_file": largest_file,
-        }
-        assert self.helper.stdin is not None
-        assert self.helper.stdout is not None
-        self.helper.stdin.write(json.dumps(order) + "\n")
-        self.helper.stdin.flush()
-        self.pid = int(self.helper.stdout.readline())
+        limits = {"die_at_sync": die_at_sync, "largest_file": largest_file}
+        order = {"parameters": given, "run_id": f"run-{self.runs}", **limits}
+        env = os.environ | self.sandbox.conn_env(QUICK)
+        self.pid = self.server.start(order, env, self.folder / f"output-{self.runs}")
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -73,10 +64,7 @@ class Purger:
         self.wait()
 
     def wait(self) -> None:
-        end = time.monotonic() + 30
-        while psutil.pid_exists(self.pid):
-            assert time.monotonic() < end, self.output()
-            time.sleep(0.005)
+        until(lambda: not psutil.pid_exists(self.pid), 30, self.output)
         # What was sent takes effect, though nobody is there for the answer.
         time.sleep(0.1)
 
@@ -88,28 +76,11 @@ class Purger:
         return next((run for run in ledger_of(self.ledger) if f"/run-{self.runs}/" in run.name), None)
 
 
-@pytest.fixture(scope="module")
-def helper() -> Iterator[subprocess.Popen[str]]:
-    script = Path(__file__).with_name("purge_process.py")
-    root = Path(__file__).parents[2]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("COV")}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "ignore", str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env={**env, "PYTHONPATH": str(root)},
-    )
-    yield process
-    process.communicate(timeout=10)
-
-
 @pytest.fixture
-def purger(anyformat_sandbox: Sandbox, helper: subprocess.Popen[str], tmp_path: Path) -> Iterator[Purger]:
+def purger(anyformat_sandbox: Sandbox, purge_server: ForkServer, tmp_path: Path) -> Iterator[Purger]:
     anyformat_sandbox.rate_limit = None
     anyformat_sandbox.latency = 0.02
-    purger = Purger(helper, anyformat_sandbox, anyformat_sandbox.add_workflow(), tmp_path)
+    purger = Purger(purge_server, anyformat_sandbox, anyformat_sandbox.add_workflow(), tmp_path)
     yield purger
     if purger.pid:
         purger.kill()
@@ -235,9 +206,7 @@ def test_plans_of_killed_runs_that_are_due_no_more_stay_open_until_they_are_gone
     rows = purger.sandbox.collections(purger.workflow_id)
     purger.sandbox.latency = 0.2
     purger.start(max_workers=1)
-    end = time.monotonic() + 20
-    while not purger.sandbox.deleted and time.monotonic() < end:
-        time.sleep(0.01)
+    until(lambda: purger.sandbox.deleted)
     purger.kill()
     purger.sandbox.latency = 0.0
     run = purger.last()

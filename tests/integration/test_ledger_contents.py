@@ -21,7 +21,9 @@ from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatL
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.retention import ledger as ledger_module
 from airflow_provider_anyformat.retention.folder import LocalFolder
-from tests.integration.purges import QUICK, FakeTaskInstance, fill, ledger_of, purge
+from tests.support.ledgers import ledger_of
+from tests.support.sandboxes import QUICK, fill
+from tests.support.tasks import TaskInstance, purge
 
 PLAN = {
     "service",
@@ -84,7 +86,7 @@ def test_every_field(sandbox: Any, tmp_path: Path) -> None:
     )
     sandbox.fail_next(10, "reset_after", method="DELETE", path=due[4])
     started = datetime.now(UTC).replace(microsecond=0)
-    ti = FakeTaskInstance(max_tries=3, try_number=2, map_index=4)
+    ti = TaskInstance(max_tries=3, try_number=2, map_index=4)
     with pytest.raises(AnyformatBulkError):
         purge(workflow_id, ti, ledger_path=str(tmp_path), exclude_names=["secret-*"])
 
@@ -133,7 +135,7 @@ def test_every_field(sandbox: Any, tmp_path: Path) -> None:
     # What nobody knows is for a later run to settle.
     assert "open.json" in run.files
     sandbox.clear_faults()
-    purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
     second = next(run for run in ledger_of(tmp_path) if "run-2" in run.name)
     assert second.outcomes == {due[1]: "deleted", due[4]: "gone_unconfirmed"}
 
@@ -242,7 +244,7 @@ def test_neither_names_nor_the_key_are_in_it(sandbox: Any, tmp_path: Path) -> No
 )
 def test_the_folder_of_a_run(sandbox: Any, tmp_path: Path, origin: dict[str, Any], folder: str) -> None:
     workflow_id, _ = fill(sandbox, 1)
-    purge(workflow_id, FakeTaskInstance(**origin), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(**origin), ledger_path=str(tmp_path))
     (run,) = ledger_of(tmp_path)
     assert run.name.rpartition("/")[0] == folder
     assert re.fullmatch("[0-9a-f]{8}", run.name.rpartition("/")[2])
@@ -251,7 +253,7 @@ def test_the_folder_of_a_run(sandbox: Any, tmp_path: Path, origin: dict[str, Any
 def test_names_that_are_too_long_for_a_file_system_differ_all_the_same(sandbox: Any, tmp_path: Path) -> None:
     workflow_id, _ = fill(sandbox, 1)
     for end in "ab":
-        purge(workflow_id, FakeTaskInstance(run_id="é" * 200 + end), ledger_path=str(tmp_path))
+        purge(workflow_id, TaskInstance(run_id="é" * 200 + end), ledger_path=str(tmp_path))
     assert len({run.name.rpartition("/")[0] for run in ledger_of(tmp_path)}) == 2
 
 
@@ -279,7 +281,7 @@ def test_a_tripped_guard_is_on_record_and_deletes_nothing(sandbox: Any, tmp_path
 def test_a_bulk_delete_keeps_one_too(sandbox: Any, tmp_path: Path) -> None:
     _, due = fill(sandbox, 5)
     operator = DeleteFileCollectionsOperator(task_id="delete", collection_ids=due, ledger_path=str(tmp_path))
-    summary = operator.execute({"ti": FakeTaskInstance(task_id="delete")})
+    summary = operator.execute({"ti": TaskInstance(task_id="delete")})
     assert summary["deleted"] == 5
     (run,) = ledger_of(tmp_path)
     assert {(row["workflow_id"], row["reason"]) for row in run.rows("plan.jsonl")} == {(None, "given")}
@@ -310,7 +312,7 @@ def test_a_ledger_whose_summary_cannot_be_written_is_red(
         put(self, name, data)
 
     monkeypatch.setattr(ledger_module.Ledger, "put", broken)
-    ti = FakeTaskInstance()
+    ti = TaskInstance()
     with pytest.raises(AnyformatLedgerError):
         purge(workflow_id, ti, ledger_path=str(tmp_path))
     assert ti.xcoms["summary"]["deleted"] == 5

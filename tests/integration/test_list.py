@@ -13,34 +13,15 @@ import pytest
 
 from airflow_provider_anyformat.bulk import scan
 from airflow_provider_anyformat.operators import _task
-from airflow_provider_anyformat.operators.files import ListFileCollectionsOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
-from tests.integration.purging import (
-    FOREVER,
-    Lines,
-    ago,
-    connect,
-    left,
-    old,
-    passes,
-    rendered,
-    run,
-)
+from tests.support.logs import Lines
+from tests.support.sandboxes import FOREVER, ago, connect, left, old, passes
+from tests.support.tasks import list_task, listed, purge_task, run
 
 Payload = dict[str, Any]
 
-list_ = rendered(ListFileCollectionsOperator, task_id="list")
-
-purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
-
-
-def listed(**given: Any) -> list[Any]:
-    ran = run(list_(**given))
-    assert ran.is_green, ran.words
-    assert ran.pushed is None
-    found: list[Any] = ran.returned
-    return found
+unlimited_purge = partial(purge_task, max_deletions="unlimited")
 
 
 class TestList:
@@ -91,7 +72,7 @@ class TestList:
         assert 1 <= len(batches[-1]) <= int(batch_size)
 
     def test_batches_are_for_deletion_and_need_an_age(self, sandbox: Sandbox) -> None:
-        ran = run(list_(workflow_id=sandbox.add_workflow(), batch_size=5))
+        ran = run(list_task(workflow_id=sandbox.add_workflow(), batch_size=5))
         assert ran.is_final
         assert "older_than" in ran.words
         assert sandbox.requests == []
@@ -101,7 +82,7 @@ class TestList:
         old(sandbox, workflow, 30)
         monkeypatch.setenv("AIRFLOW__CORE__MAX_MAP_LENGTH", "10")
         assert len(listed(workflow_id=workflow, older_than="P90D", batch_size=3)) == 10
-        ran = run(list_(workflow_id=workflow, older_than="P90D", batch_size=2))
+        ran = run(list_task(workflow_id=workflow, older_than="P90D", batch_size=2))
         assert ran.is_final
         assert all(word in ran.words for word in ("batch_size", "limit", "30", "15", "10"))
 
@@ -114,7 +95,7 @@ class TestList:
         monkeypatch.setattr(_task, "LARGEST_LIST", 30)
         listed(**given)
         monkeypatch.setattr(_task, "LARGEST_LIST", 29)
-        ran = run(list_(**given))
+        ran = run(list_task(**given))
         assert ran.is_final
         assert all(word in ran.words for word in ("limit", "batch_size", "30", "29"))
         assert sum(len(each) if batching else 1 for each in listed(limit=29, **given)) == 29
@@ -127,7 +108,7 @@ class TestList:
     def test_guards_are_for_deletion(self, sandbox: Sandbox, guard: dict[str, Any], numbers: set[str]) -> None:
         workflow = sandbox.add_workflow()
         ids = [*old(sandbox, workflow, 10), *sandbox.fill(workflow, 10, created_at=ago(1))]
-        ran = run(list_(workflow_id=workflow, older_than="P90D", **guard))
+        ran = run(list_task(workflow_id=workflow, older_than="P90D", **guard))
         assert ran.is_final
         assert next(iter(guard)) in ran.words
         assert all(number in ran.words for number in numbers)
@@ -137,7 +118,7 @@ class TestList:
         connect(monkeypatch, sandbox, min_retention=30)
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 3)
-        ran = run(list_(workflow_id=workflow, older_than="P29D"))
+        ran = run(list_task(workflow_id=workflow, older_than="P29D"))
         assert ran.is_final
         assert "min_retention" in ran.words
         assert sandbox.requests == []
@@ -181,7 +162,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 450)
         self._on_page(sandbox, 3, lambda: sandbox.fail_next(1, kind))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_retryable
         assert sandbox.requests_to("DELETE") == []
         assert left(sandbox, workflow) == set(ids)
@@ -190,7 +171,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 250)
         self._on_page(sandbox, 3, lambda: sandbox.fail_next(1, 404))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_retryable
         assert passes(sandbox) == 3
         assert sandbox.requests_to("DELETE") == []
@@ -204,7 +185,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 250)
         self._on_page(sandbox, 2, lambda: spoil(sandbox))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_final
         assert f"HTTP {status}" in ran.words
         assert ("connection 'anyformat_default'" in ran.words) is (status == 401)
@@ -213,7 +194,7 @@ class TestListingThatBreaksOff:
     def test_a_workflow_that_is_not_there_is_final(self, sandbox: Sandbox) -> None:
         workflow, wrong = sandbox.add_workflow(), str(uuid.uuid4())
         old(sandbox, workflow, 10)
-        for task in (purge, list_):
+        for task in (unlimited_purge, list_task):
             sandbox.clear_requests()
             ran = run(task(workflow_id=[workflow, wrong], older_than="P90D"))
             assert ran.is_final
@@ -227,7 +208,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 10)
         sandbox.fail_next(2, "gateway_404", method="GET")
-        assert run(purge(workflow_id=workflow)).is_green
+        assert run(unlimited_purge(workflow_id=workflow)).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
     def test_every_fault_on_listing_pages(self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,7 +217,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 300)
         sandbox.fail_rate(0.4, method="GET", seed=5, delay=0.0001, size=5_000_000)
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green, ran.words
         assert ran.counts("listed", "deleted") == (300, 300)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
@@ -246,7 +227,7 @@ class TestListingThatBreaksOff:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 250)
         self._on_page(sandbox, 2, lambda: sandbox.fail_next(1, 429, headers={"Retry-After": "86400"}))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_retryable
         assert len(sandbox.requests) == 2
 
@@ -258,7 +239,7 @@ class TestClocks:
         workflow = sandbox.add_workflow()
         # Ninety days old by the worker's clock, and brand-new by the server's.
         ids = sandbox.fill(workflow, 10, created_at=min(datetime.now(UTC), ago(-days)))
-        for task in (purge, partial(purge, plan_only=True), list_):
+        for task in (unlimited_purge, partial(unlimited_purge, plan_only=True), list_task):
             ran = run(task(workflow_id=workflow, older_than="P30D"))
             assert ran.is_final
         assert sandbox.requests_to("DELETE") == []
@@ -271,7 +252,7 @@ class TestClocks:
         workflow = sandbox.add_workflow()
         young = sandbox.add_collection(workflow, created_at=ago(hours=stays))
         sandbox.add_collection(workflow, created_at=ago(hours=stays + 1.1))
-        ran = run(purge(workflow_id=workflow, older_than="P1D"))
+        ran = run(unlimited_purge(workflow_id=workflow, older_than="P1D"))
         assert ran.is_green
         assert left(sandbox, workflow) == {young}
 
@@ -280,7 +261,7 @@ class TestClocks:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 10)
         sandbox.fail_next(FOREVER, "slow", delay=0.0, method="GET", headers={"Date": date})
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_final
         assert "Date" in ran.words
         assert sandbox.requests_to("DELETE") == []
@@ -292,7 +273,7 @@ class TestClocks:
         body = json.dumps(page).encode()
         head = f"HTTP/1.1 200 OK\r\nX-API-Version: 2\r\nConnection: close\r\nContent-Length: {len(body)}\r\n\r\n"
         sandbox.fail_next(FOREVER, "garbage", method="GET", body=head.encode() + body)
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_final
         assert "Date" in ran.words
         assert sandbox.requests_to("DELETE") == []

@@ -10,33 +10,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators.files import ListFileCollectionsOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
-from tests.integration.purging import (
-    FOREVER,
-    Lines,
-    at_request,
-    left,
-    old,
-    passes,
-    rendered,
-    run,
-)
+from tests.support.logs import Lines
+from tests.support.sandboxes import FOREVER, at_request, left, old, passes
+from tests.support.tasks import list_task, purge_task, run
 
 Payload = dict[str, Any]
 
-list_ = rendered(ListFileCollectionsOperator, task_id="list")
-
-purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D", max_deletions="unlimited")
-
-
-def listed(**given: Any) -> list[Any]:
-    ran = run(list_(**given))
-    assert ran.is_green, ran.words
-    assert ran.pushed is None
-    found: list[Any] = ran.returned
-    return found
+unlimited_purge = partial(purge_task, max_deletions="unlimited")
 
 
 def without(key: str) -> Callable[[int, Payload], Payload]:
@@ -129,14 +111,14 @@ class TestListingThatLies:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 250)
         sandbox.mangle_page = lie
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_retryable
         assert passes(sandbox) == 3
         assert sandbox.requests_to("DELETE") == []
         assert left(sandbox, workflow) == set(ids)
         assert len(sandbox.requests) <= 3 * 110
 
-    @pytest.mark.parametrize("task", [list_, partial(purge, plan_only=True)], ids=["list", "plan_only"])
+    @pytest.mark.parametrize("task", [list_task, partial(unlimited_purge, plan_only=True)], ids=["list", "plan_only"])
     def test_neither_list_nor_plan_overlooks_it(self, sandbox: Sandbox, task: Callable[..., Any]) -> None:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 10)
@@ -153,7 +135,7 @@ class TestListingThatLies:
         sandbox.mangle_page = lambda _, page: (
             {**page, "count": page["count"] + 5} if passes(sandbox) <= spoilt else page
         )
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert passes(sandbox) == spoilt + 1
         assert sandbox.deleted == dict.fromkeys(ids, 1)
@@ -164,14 +146,14 @@ class TestListingThatLies:
         old(sandbox, good, 10)
         old(sandbox, bad, 11)
         sandbox.mangle_page = lambda _, page: {**page, "count": 12} if page["count"] == 11 else page
-        assert run(purge(workflow_id=[good, bad])).is_retryable
+        assert run(unlimited_purge(workflow_id=[good, bad])).is_retryable
         assert sandbox.requests_to("DELETE") == []
 
     def test_repeats_are_dropped(self, sandbox: Sandbox) -> None:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 250)
         sandbox.mangle_page = rows_replaced(lambda rows: [*rows, *rows[:3]])
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert ran.counts("listed", "due", "deleted") == (250, 250, 250)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
@@ -202,7 +184,7 @@ class TestListingThatLies:
             return {**page, "results": rows}
 
         sandbox.mangle_page = twice
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert left(sandbox, workflow) == {victim}
         assert ran.summary["kept"] == {"contradictory": 1}
@@ -218,11 +200,11 @@ class TestListingThatLies:
         ids, others = old(sandbox, one, 5), old(sandbox, two, 6)
         for change in ({}, {"status": "in_progress"}):
             sandbox.mangle_page = self._also_in_the_second(ids[2], change)
-            ran = run(purge(workflow_id=[one, two], plan_only=True))
+            ran = run(unlimited_purge(workflow_id=[one, two], plan_only=True))
             assert ran.counts("listed", "due") == (11, 9)
             assert ran.summary["kept"] == {"contradictory": 2}
             assert lines.last.levelname == "WARNING"
-        run(purge(workflow_id=[two, one]))
+        run(unlimited_purge(workflow_id=[two, one]))
         assert left(sandbox, one) | left(sandbox, two) == {ids[2], others[0]}
 
     @staticmethod
@@ -257,7 +239,7 @@ class TestListingThatChanges:
         ids = old(sandbox, workflow, 350)
         added: list[str] = []
         self._between_pages(sandbox, lambda _: added.extend(sandbox.fill(workflow, 30)))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert passes(sandbox) == 1
         assert sandbox.deleted == dict.fromkeys(ids, 1)
@@ -272,19 +254,19 @@ class TestListingThatChanges:
         # Three of the first page, once it was read: three of the second are shown on no page.
         gone = ids[:3] if order == "oldest" else ids[-3:]
         at_request(sandbox, 2, lambda: [sandbox.remove_collection(each) for each in gone], method="GET")
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert ran.counts("listed", "requested", "deleted", "already_gone") == (347, 347, 344, 3)
         assert set(sandbox.deleted.values()) == {1}
         assert len(left(sandbox, workflow)) == 3
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.counts("deleted", "already_gone") == (3, 0)
 
     def test_rows_that_move_between_pages(self, sandbox: Sandbox) -> None:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 200)
         at_request(sandbox, 2, lambda: setattr(sandbox, "order", "oldest"), method="GET")
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         # The first reading showed the newest hundred twice.
         assert passes(sandbox) == 2
@@ -301,7 +283,7 @@ class TestListingThatChanges:
             sandbox.add_collection(workflow)
 
         at_request(sandbox, 2, change, method="GET")
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert shown_twice in sandbox
         assert ran.summary["kept"] == {"contradictory": 1}
@@ -311,7 +293,7 @@ class TestListingThatChanges:
         sandbox.page_size_cap = cap
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 100)
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.counts("listed", "deleted") == (100, 100)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
@@ -319,7 +301,7 @@ class TestListingThatChanges:
         workflow = sandbox.add_workflow()
         ids = old(sandbox, workflow, 250)
         at_request(sandbox, 2, lambda: setattr(sandbox, "page_size_cap", 30), method="GET")
-        ran = run(purge(workflow_id=workflow))
+        ran = run(unlimited_purge(workflow_id=workflow))
         assert ran.is_green
         assert ran.counts("listed", "deleted") == (250, 250)
         assert sandbox.deleted == dict.fromkeys(ids, 1)

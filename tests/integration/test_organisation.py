@@ -15,8 +15,10 @@ from airflow_provider_anyformat.operators.files import (
     PurgeFileCollectionsOperator,
 )
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.applying import Planned, apply_task
-from tests.integration.purging import Ran, connect, ledger_rows, old, run
+from tests.support.ledgers import ledger_rows
+from tests.support.plans import Planned, apply_task
+from tests.support.sandboxes import connect, old
+from tests.support.tasks import Ran, run
 
 purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
 list_due = partial(ListFileCollectionsOperator, task_id="list", older_than="P90D")

@@ -8,29 +8,13 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import (
-    COUNTS,
-    Lines,
-    ago,
-    connect,
-    ledger_rows,
-    left,
-    old,
-    rendered,
-    run,
-)
+from tests.support.ledgers import ledger_rows
+from tests.support.logs import Lines
+from tests.support.sandboxes import ago, connect, left, old
+from tests.support.tasks import COUNTS, purge_task, purged, run
 
 PERCENT = "max_deletions_percent"
-
-purge = rendered(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
-
-
-def green(**given: Any) -> dict[str, Any]:
-    ran = run(purge(**given))
-    assert ran.is_green, ran.words
-    return ran.summary
 
 
 class TestSelection:
@@ -39,7 +23,7 @@ class TestSelection:
         sandbox.fill(workflow, 5)
         sandbox.add_collection(workflow, status="in_progress", created_at=ago(200))
         reference = ago(1).replace(microsecond=0)
-        summary = green(workflow_id=workflow, reference_time=reference)
+        summary = purged(workflow_id=workflow, reference_time=reference)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
         assert {name: summary[name] for name in COUNTS} == {
             "listed": 16,
@@ -62,7 +46,7 @@ class TestSelection:
         cutoff = reference - timedelta(days=90)
         at = sandbox.add_collection(workflow, created_at=cutoff)
         before = sandbox.add_collection(workflow, created_at=cutoff - timedelta(microseconds=1))
-        green(workflow_id=workflow, older_than=older_than, reference_time=reference)
+        purged(workflow_id=workflow, older_than=older_than, reference_time=reference)
         assert left(sandbox, workflow) == {at}
         assert sandbox.deleted == {before: 1}
 
@@ -72,14 +56,14 @@ class TestSelection:
             "created_at": sandbox.add_collection(workflow, created_at=ago(100), updated_at=ago(1)),
             "updated_at": sandbox.add_collection(workflow, created_at=ago(1), updated_at=ago(100)),
         }
-        green(workflow_id=workflow, age_by=by)
+        purged(workflow_id=workflow, age_by=by)
         assert sandbox.deleted == {rows[by]: 1}
 
     def test_the_end_of_the_data_interval_is_the_default(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 3, days=100)
-        ran = run(purge(workflow_id=workflow), data_interval_end=ago(20))
+        ran = run(purge_task(workflow_id=workflow), data_interval_end=ago(20))
         assert ran.counts("due") == (0,)
-        ran = run(purge(workflow_id=workflow), data_interval_end=ago(5))
+        ran = run(purge_task(workflow_id=workflow), data_interval_end=ago(5))
         assert ran.is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
@@ -88,18 +72,18 @@ class TestSelection:
         self, sandbox: Sandbox, workflow: str, context: dict[str, Any]
     ) -> None:
         ids = old(sandbox, workflow, 3, days=91)
-        run(purge(workflow_id=workflow), **context)
+        run(purge_task(workflow_id=workflow), **context)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
     def test_an_interval_that_ends_in_the_future_counts_as_now(self, sandbox: Sandbox, workflow: str) -> None:
         old(sandbox, workflow, 3, days=89)
-        ran = run(purge(workflow_id=workflow), data_interval_end=ago(-10))
+        ran = run(purge_task(workflow_id=workflow), data_interval_end=ago(-10))
         assert ran.counts("due") == (0,)
 
     def test_reference_time_wins_over_the_interval(self, sandbox: Sandbox, workflow: str) -> None:
         old(sandbox, workflow, 3, days=100)
         given = ago(20).astimezone(timezone(timedelta(hours=5))).isoformat()
-        ran = run(purge(workflow_id=workflow, reference_time=given), data_interval_end=ago(0))
+        ran = run(purge_task(workflow_id=workflow, reference_time=given), data_interval_end=ago(0))
         assert ran.counts("due") == (0,)
 
     @pytest.mark.parametrize(
@@ -117,19 +101,19 @@ class TestSelection:
     )
     def test_a_reference_time_that_is_none(self, sandbox: Sandbox, workflow: str, value: Any) -> None:
         old(sandbox, workflow, 3)
-        ran = run(purge(workflow_id=workflow, reference_time=value))
+        ran = run(purge_task(workflow_id=workflow, reference_time=value))
         assert ran.is_final
         assert "reference_time" in ran.words
         assert sandbox.requests == []
 
     def test_four_minutes_ahead_are_now(self, sandbox: Sandbox, workflow: str) -> None:
         kept = sandbox.add_collection(workflow, created_at=ago(hours=24 * 90 - 0.05))
-        green(workflow_id=workflow, reference_time=ago(minutes=-4))
+        purged(workflow_id=workflow, reference_time=ago(minutes=-4))
         assert kept in sandbox
 
     @pytest.mark.parametrize("value", [[], None, "", "None", ["a", None], [""], 5, "a/b"], ids=repr)
     def test_there_is_no_all_workflows(self, sandbox: Sandbox, value: Any) -> None:
-        ran = run(purge(workflow_id=value))
+        ran = run(purge_task(workflow_id=value))
         assert ran.is_final
         assert "workflow_id" in ran.words
         assert sandbox.requests == []
@@ -137,7 +121,7 @@ class TestSelection:
     @pytest.mark.parametrize("value", [None, "", "null", "P1M", "P1Y", "PT5M", "90", 90, "P0D", timedelta(0)], ids=repr)
     def test_an_age_that_is_none(self, sandbox: Sandbox, workflow: str, value: Any) -> None:
         old(sandbox, workflow, 3)
-        ran = run(purge(workflow_id=workflow, older_than=value))
+        ran = run(purge_task(workflow_id=workflow, older_than=value))
         assert ran.is_final
         assert "older_than" in ran.words
         assert sandbox.requests == []
@@ -149,10 +133,10 @@ class TestSelection:
             sandbox.add_collection(workflow, status=status, created_at=ago(100))
             for status in ("completed", "Processed", "processed ", "")
         ]
-        summary = green(workflow_id=workflow, statuses=["error", "cancelled"])
+        summary = purged(workflow_id=workflow, statuses=["error", "cancelled"])
         assert sandbox.deleted == {ids["error"]: 1, ids["cancelled"]: 1}
         assert summary["kept"] == {"status": 4, "status_unknown": 4}
-        green(workflow_id=workflow)
+        purged(workflow_id=workflow)
         assert set(sandbox.deleted) == {ids["processed"], ids["error"], ids["cancelled"]}
         assert all(each in sandbox for each in unknown)
         assert sandbox.cancelled == set()
@@ -161,7 +145,7 @@ class TestSelection:
         "value", [[], ["pending"], ["processed", "completed"], [None], "processed", None], ids=repr
     )
     def test_statuses_that_are_refused(self, sandbox: Sandbox, workflow: str, value: Any) -> None:
-        ran = run(purge(workflow_id=workflow, statuses=value))
+        ran = run(purge_task(workflow_id=workflow, statuses=value))
         assert ran.is_final
         assert "statuses" in ran.words
         assert sandbox.requests == []
@@ -169,10 +153,10 @@ class TestSelection:
     def test_names(self, sandbox: Sandbox, workflow: str) -> None:
         names = ["invoice-1.pdf", "INVOICE-2.pdf", "Invoice-KEEP.pdf", "invoice-keep.pdf", "letter.pdf", None]
         ids = {name: sandbox.add_collection(workflow, name=name, created_at=ago(100)) for name in names}
-        summary = green(workflow_id=workflow, include_names=["invoice-*"], exclude_names=["*-Keep.pdf"])
+        summary = purged(workflow_id=workflow, include_names=["invoice-*"], exclude_names=["*-Keep.pdf"])
         assert sandbox.deleted == {ids["invoice-1.pdf"]: 1}
         assert summary["kept"] == {"name": 5}
-        green(workflow_id=workflow, exclude_names=["*KEEP*"])
+        purged(workflow_id=workflow, exclude_names=["*KEEP*"])
         assert left(sandbox, workflow) == {ids["Invoice-KEEP.pdf"], ids["invoice-keep.pdf"], ids[None]}
 
     def test_holds_by_id_and_by_file_id_in_any_case(self, sandbox: Sandbox, workflow: str, lines: Lines) -> None:
@@ -180,7 +164,7 @@ class TestSelection:
         file_ids = {row["id"]: row["file_id"] for row in sandbox.collections(workflow)}
         nobody = "f" * 36
         holds = [ids[0].upper(), file_ids[ids[1]].upper(), ids[2], nobody]
-        summary = green(workflow_id=workflow, exclude_collection_ids=holds)
+        summary = purged(workflow_id=workflow, exclude_collection_ids=holds)
         assert left(sandbox, workflow) == set(ids[:3])
         assert summary["kept"] == {"held": 3}
         warned = [record.getMessage() for record in lines.records if record.levelname == "WARNING"]
@@ -189,7 +173,7 @@ class TestSelection:
     @pytest.mark.parametrize("bad", [["a", None], ["a/b"], [7], "a,b", None, ["none"]], ids=repr)
     def test_a_hold_that_is_no_id(self, sandbox: Sandbox, workflow: str, bad: Any) -> None:
         old(sandbox, workflow, 3)
-        ran = run(purge(workflow_id=workflow, exclude_collection_ids=bad))
+        ran = run(purge_task(workflow_id=workflow, exclude_collection_ids=bad))
         assert ran.is_final
         assert "exclude_collection_ids" in ran.words
         assert sandbox.requests == []
@@ -199,7 +183,7 @@ class TestSelection:
         ids, others = old(sandbox, workflow, 6), old(sandbox, other, 3)
         sandbox.add_collection(other, status="error")
         newest = sandbox.add_collection(other)
-        summary = green(workflow_id=[workflow, other], keep_last=2)
+        summary = purged(workflow_id=[workflow, other], keep_last=2)
         assert left(sandbox, workflow) == set(ids[-2:])
         assert left(sandbox, other) >= {newest, others[-1]}
         assert sandbox.deleted == dict.fromkeys([*ids[:4], *others[:2]], 1)
@@ -208,7 +192,7 @@ class TestSelection:
     def test_limit_takes_the_oldest_and_counts_the_rest(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 10)
         for round_ in range(3):
-            summary = green(workflow_id=workflow, limit=4)
+            summary = purged(workflow_id=workflow, limit=4)
             assert set(sandbox.deleted) == set(ids[: 4 * round_ + 4])
             assert summary["due"] == 10 - 4 * round_
             assert summary["kept"] == ({"limit": 6 - 4 * round_} if round_ < 2 else {})
@@ -219,7 +203,7 @@ class TestSelection:
     def test_an_age_that_nobody_can_tell(self, sandbox: Sandbox, workflow: str, lines: Lines, odd: str | None) -> None:
         ids = old(sandbox, workflow, 3)
         kept = sandbox.add_collection(workflow, created_at=odd)
-        summary = green(workflow_id=workflow)
+        summary = purged(workflow_id=workflow)
         assert left(sandbox, workflow) == {kept}
         assert sandbox.deleted == dict.fromkeys(ids, 1)
         reason = "timestamp_missing" if odd is None else "timestamp_unreadable"
@@ -229,21 +213,21 @@ class TestSelection:
 
     def test_a_future_age(self, sandbox: Sandbox, workflow: str, lines: Lines) -> None:
         sandbox.add_collection(workflow, created_at=ago(-1))
-        assert green(workflow_id=workflow)["kept"] == {"timestamp_future": 1}
+        assert purged(workflow_id=workflow)["kept"] == {"timestamp_future": 1}
         assert lines.last.levelname == "WARNING"
 
     def test_min_retention_of_the_connection(
         self, sandbox: Sandbox, workflow: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         old(sandbox, workflow, 3)
-        assert run(purge(workflow_id=workflow, older_than="PT23H")).is_final
+        assert run(purge_task(workflow_id=workflow, older_than="PT23H")).is_final
         connect(monkeypatch, sandbox, min_retention="90")
-        ran = run(purge(workflow_id=workflow, older_than="P89DT23H"))
+        ran = run(purge_task(workflow_id=workflow, older_than="P89DT23H"))
         assert ran.is_final
         assert "min_retention" in ran.words
         assert "older_than" in ran.words
         assert sandbox.requests == []
-        assert green(workflow_id=workflow)["deleted"] == 3
+        assert purged(workflow_id=workflow)["deleted"] == 3
 
 
 class TestGuards:
@@ -277,7 +261,7 @@ class TestGuards:
     ) -> None:
         old(sandbox, workflow, 10)
         sandbox.fill(workflow, 10)
-        ran = run(purge(workflow_id=workflow, ledger_path=str(tmp_path), plan_only=plan_only, **guards))
+        ran = run(purge_task(workflow_id=workflow, ledger_path=str(tmp_path), plan_only=plan_only, **guards))
         plan = ledger_rows(ran.summary["plan_path"], "plan.json")[0]
         assert plan["guards"]["tripped"] == ([tripped[0]] if tripped else [])
         assert plan["digest"] == ran.summary["plan_digest"]
@@ -294,7 +278,7 @@ class TestGuards:
 
     def test_both_are_named(self, sandbox: Sandbox, workflow: str) -> None:
         old(sandbox, workflow, 10)
-        ran = run(purge(workflow_id=workflow, max_deletions=3, max_deletions_percent=50))
+        ran = run(purge_task(workflow_id=workflow, max_deletions=3, max_deletions_percent=50))
         assert "max_deletions:" in ran.words
         assert "max_deletions_percent:" in ran.words
 
@@ -302,19 +286,19 @@ class TestGuards:
         other = sandbox.add_workflow()
         old(sandbox, workflow, 6)
         old(sandbox, other, 6)
-        assert run(purge(workflow_id=[workflow, other], max_deletions=11)).is_final
+        assert run(purge_task(workflow_id=[workflow, other], max_deletions=11)).is_final
         assert sandbox.deleted == {}
-        assert green(workflow_id=[workflow, other], max_deletions=12)["deleted"] == 12
+        assert purged(workflow_id=[workflow, other], max_deletions=12)["deleted"] == 12
 
     def test_a_thousand_is_the_default(self, sandbox: Sandbox, workflow: str) -> None:
         old(sandbox, workflow, 1001)
-        ran = run(purge(workflow_id=workflow))
+        ran = run(purge_task(workflow_id=workflow))
         assert ran.is_final
         assert "1001" in ran.words
         assert sandbox.deleted == {}
 
     def test_nothing_is_due(self, sandbox: Sandbox, workflow: str) -> None:
-        summary = green(workflow_id=workflow, max_deletions_percent=0)
+        summary = purged(workflow_id=workflow, max_deletions_percent=0)
         assert [summary[name] for name in COUNTS] == [0] * 7
         assert summary["kept"] == {}
         assert sandbox.requests_to("DELETE") == []
@@ -327,7 +311,7 @@ class TestPlanOnly:
     ) -> None:
         ids = old(sandbox, workflow, 12)
         sandbox.fill(workflow, 5)
-        summary = green(workflow_id=workflow, plan_only=plan_only, ledger_path=str(tmp_path))
+        summary = purged(workflow_id=workflow, plan_only=plan_only, ledger_path=str(tmp_path))
         assert sandbox.requests_to("DELETE") == []
         assert left(sandbox, workflow) >= set(ids)
         assert (summary["listed"], summary["due"], summary["requested"]) == (17, 12, 0)
@@ -340,16 +324,16 @@ class TestPlanOnly:
     @pytest.mark.parametrize("plan_only", ["maybe", None, "", 1], ids=repr)
     def test_nonsense_is_no_false(self, sandbox: Sandbox, workflow: str, plan_only: Any) -> None:
         old(sandbox, workflow, 3)
-        ran = run(purge(workflow_id=workflow, plan_only=plan_only))
+        ran = run(purge_task(workflow_id=workflow, plan_only=plan_only))
         assert ran.is_final
         assert "plan_only" in ran.words
         assert sandbox.requests == []
 
     def test_an_anomaly_makes_the_last_line_a_warning(self, sandbox: Sandbox, workflow: str, lines: Lines) -> None:
         old(sandbox, workflow, 3)
-        green(workflow_id=workflow, plan_only=True)
+        purged(workflow_id=workflow, plan_only=True)
         assert lines.last.levelname == "INFO"
         sandbox.add_collection(workflow, status="unheard-of", created_at=ago(100))
-        green(workflow_id=workflow, plan_only=True)
+        purged(workflow_id=workflow, plan_only=True)
         assert lines.last.levelname == "WARNING"
         assert "status_unknown 1" in lines.last.getMessage()

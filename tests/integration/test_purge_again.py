@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,28 +12,10 @@ import pytest
 
 from airflow_provider_anyformat.bulk import jobs
 from airflow_provider_anyformat.bulk import run as bulk_run
-from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import (
-    COUNTS,
-    FOREVER,
-    Ran,
-    at_request,
-    connect,
-    ledger_outcomes,
-    left,
-    old,
-    passes,
-    run,
-)
-
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
-
-
-def green(**given: Any) -> dict[str, Any]:
-    ran = run(purge(**given))
-    assert ran.is_green, ran.words
-    return ran.summary
+from tests.support.ledgers import ledger_outcomes
+from tests.support.sandboxes import FOREVER, at_request, connect, left, old, passes
+from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 
 
 class TestTwoAtOnce:
@@ -56,7 +37,7 @@ class TestTwoAtOnce:
         ran: dict[str, Ran] = {}
 
         def one(conn_id: str) -> None:
-            ran[conn_id] = run(purge(workflow_id=workflow, anyformat_conn_id=conn_id, max_workers=workers))
+            ran[conn_id] = run(purge_task(workflow_id=workflow, anyformat_conn_id=conn_id, max_workers=workers))
 
         threads = [threading.Thread(target=one, args=(each,)) for each in ("anyformat_default", "second")]
         for thread in threads:
@@ -73,7 +54,9 @@ class TestTwoAtOnce:
 
 def test_limit_counts_a_dag_run_with_all_its_tries(sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
     ids = old(sandbox, workflow, 12)
-    task = purge(workflow_id=workflow, limit=5, max_deletions=5, retries=2, max_workers=1, ledger_path=str(tmp_path))
+    task = purge_task(
+        workflow_id=workflow, limit=5, max_deletions=5, retries=2, max_workers=1, ledger_path=str(tmp_path)
+    )
     sandbox.fail_next(FOREVER, 503, method="DELETE", path=ids[1])
     for number in (1, 2, 3):
         assert not run(task, number).is_green
@@ -81,7 +64,7 @@ def test_limit_counts_a_dag_run_with_all_its_tries(sandbox: Sandbox, workflow: s
     sandbox.clear_faults()
     assert run(task, 4).is_green
     assert sandbox.deleted == dict.fromkeys(ids[:5], 1)
-    more = purge(workflow_id=workflow, max_deletions=5, retries=2, ledger_path=str(tmp_path))
+    more = purge_task(workflow_id=workflow, max_deletions=5, retries=2, ledger_path=str(tmp_path))
     ran = run(more, 5)
     assert ran.is_final
     assert "7 file collections after 5 in earlier tries" in ran.words
@@ -124,7 +107,7 @@ class TestSecondLook:
             return {**page, "results": rows}
 
         sandbox.mangle_page = mangle
-        summary = green(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path), **given)
+        summary = purged(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path), **given)
         assert left(sandbox, workflow) == set(changed)
         assert passes(sandbox) >= 3
         assert sandbox.deleted == dict.fromkeys(ids[:-5], 1)
@@ -136,7 +119,7 @@ class TestSecondLook:
     def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
         ids = old(sandbox, workflow, 60)
         at_request(sandbox, 2, lambda: [sandbox.remove_collection(each) for each in ids[-5:]])
-        summary = green(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path))
+        summary = purged(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path))
         assert [summary[name] for name in COUNTS[2:]] == [60, 55, 5, 0, 0]
         assert not [record for record in sandbox.requests_to("DELETE") if record.status != 204]
         outcomes = ledger_outcomes(summary["ledger"])
@@ -146,7 +129,7 @@ class TestSecondLook:
         ids = old(sandbox, workflow, 50)
         added: list[str] = []
         at_request(sandbox, 2, lambda: added.extend(old(sandbox, workflow, 3, days=200)))
-        summary = green(workflow_id=workflow, max_workers=2)
+        summary = purged(workflow_id=workflow, max_workers=2)
         assert left(sandbox, workflow) == set(added)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
         assert summary["listed"] == 50
@@ -154,7 +137,7 @@ class TestSecondLook:
     def test_nothing_is_deleted_while_it_looks(self, sandbox: Sandbox, workflow: str) -> None:
         sandbox.page_size_cap = 10
         ids = old(sandbox, workflow, 80)
-        green(workflow_id=workflow, max_workers=8)
+        purged(workflow_id=workflow, max_workers=8)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
         methods = "".join("G" if record.method == "GET" else " " for record in sandbox.requests)
         runs = methods.split()
@@ -174,7 +157,7 @@ class TestSecondLook:
     ) -> None:
         old(sandbox, workflow, 60)
         at_request(sandbox, 3, lambda: spoil(sandbox))
-        ran = run(purge(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path)))
+        ran = run(purge_task(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path)))
         assert ran.is_retryable
         gone = len(sandbox.deleted)
         assert 3 <= gone < 60
@@ -184,5 +167,5 @@ class TestSecondLook:
     def test_a_bulk_run_of_minutes_has_none(self, sandbox: Sandbox, workflow: str, monkeypatch: Any) -> None:
         monkeypatch.setattr(bulk_run, "RECHECK_INTERVAL", 60)
         old(sandbox, workflow, 60)
-        green(workflow_id=workflow)
+        purged(workflow_id=workflow)
         assert passes(sandbox) == 1

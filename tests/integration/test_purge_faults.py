@@ -6,41 +6,17 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from airflow_provider_anyformat.bulk import pool, report
-from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import (
-    COUNTS,
-    FOREVER,
-    Lines,
-    Ran,
-    ago,
-    any_of,
-    at_request,
-    connect,
-    ledger_outcomes,
-    ledger_rows,
-    left,
-    old,
-    passes,
-    run,
-    statuses,
-    until,
-)
-
-purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
-
-
-def green(**given: Any) -> dict[str, Any]:
-    ran = run(purge(**given))
-    assert ran.is_green, ran.words
-    return ran.summary
+from tests.support.ledgers import ledger_outcomes, ledger_rows
+from tests.support.logs import Lines
+from tests.support.sandboxes import FOREVER, ago, any_of, at_request, connect, left, old, passes, statuses
+from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
+from tests.support.waiting import until
 
 
 class TestFaults:
@@ -51,7 +27,7 @@ class TestFaults:
         ids = old(sandbox, workflow, 300)
         young = sandbox.fill(workflow, 30)
         sandbox.fail_rate(0.2, method="DELETE", seed=3, size=5_000_000)
-        summary = green(workflow_id=workflow, max_workers=16)
+        summary = purged(workflow_id=workflow, max_workers=16)
         assert sandbox.deleted == dict.fromkeys(ids, 1)
         assert left(sandbox, workflow) == set(young)
         assert summary["deleted"] + summary["already_gone"] == 300
@@ -68,7 +44,7 @@ class TestFaults:
         ids = old(sandbox, workflow, 60)
         bad = ids[::20]
         sandbox.fail_next(FOREVER, kind, method="DELETE", path=any_of(bad))
-        task = purge(workflow_id=workflow, ledger_path=str(tmp_path), retries=1)
+        task = purge_task(workflow_id=workflow, ledger_path=str(tmp_path), retries=1)
         ran = run(task)
         assert left(sandbox, workflow) == set(bad)
         assert (ran.is_retryable, ran.is_final) == (retryable, not retryable)
@@ -84,13 +60,13 @@ class TestFaults:
     def test_twenty_failures_in_a_row_and_the_next_try(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 100)
         at_request(sandbox, 41, lambda: sandbox.fail_rate(1, [503], method="DELETE"))
-        ran = run(purge(workflow_id=workflow, max_workers=4))
+        ran = run(purge_task(workflow_id=workflow, max_workers=4))
         assert ran.is_retryable
         assert 38 <= ran.summary["deleted"] <= 40
         assert 20 <= ran.summary["failed"] <= 24
         assert ran.summary["not_attempted"] == 100 - ran.summary["requested"] > 30
         sandbox.clear_faults()
-        ran = run(purge(workflow_id=workflow, max_workers=4))
+        ran = run(purge_task(workflow_id=workflow, max_workers=4))
         assert ran.is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
@@ -107,7 +83,7 @@ class TestFaults:
     ) -> None:
         old(sandbox, workflow, 200)
         at_request(sandbox, 100, lambda: spoil(sandbox))
-        ran = run(purge(workflow_id=workflow))
+        ran = run(purge_task(workflow_id=workflow))
         answered = statuses(sandbox)
         assert ran.is_final
         assert f"HTTP {status}" in ran.words
@@ -127,22 +103,22 @@ class TestFaults:
     ) -> None:
         ids = old(sandbox, workflow, 60)
         at_request(sandbox, 30, sandbox.replace_key)
-        assert run(purge(workflow_id=workflow)).is_final
+        assert run(purge_task(workflow_id=workflow)).is_final
         connect(monkeypatch, sandbox)
-        assert run(purge(workflow_id=workflow)).is_green
+        assert run(purge_task(workflow_id=workflow)).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
     def test_a_wait_of_a_day(self, sandbox: Sandbox, workflow: str) -> None:
         sandbox.rate_limit, sandbox.window = 40, 86_400
         ids = old(sandbox, workflow, 100)
-        ran = run(purge(workflow_id=workflow, quota_reserve=0))
+        ran = run(purge_task(workflow_id=workflow, quota_reserve=0))
         answered = statuses(sandbox)
         assert ran.is_retryable
         # One of the forty was the listing.
         assert len(sandbox.deleted) == 39
         assert ran.counts() == (answered.total(), 39, 0, answered[429], 100 - answered.total())
         sandbox.rate_limit = None
-        assert run(purge(workflow_id=workflow)).is_green
+        assert run(purge_task(workflow_id=workflow)).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
     def test_the_ledger_says_what_happened(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
@@ -150,7 +126,7 @@ class TestFaults:
         sandbox.fail_next(2, 503, method="DELETE", path=ids[4])
         sandbox.fail_next(1, "reset_after", method="DELETE", path=ids[5])
         sandbox.fail_next(FOREVER, 409, method="DELETE", path=ids[6], error_code="LOCKED")
-        ran = run(purge(workflow_id=workflow, ledger_path=str(tmp_path)))
+        ran = run(purge_task(workflow_id=workflow, ledger_path=str(tmp_path)))
         rows = {row["collection_id"]: row for row in ledger_rows(ran.summary["ledger"])}
         seen = {name: [rows[ids[i]][name] for i in (3, 4, 5, 6)] for name in rows[ids[0]]}
         assert seen["outcome"] == ["deleted", "deleted", "already_gone", "failed"]
@@ -168,7 +144,7 @@ class TestMissing:
     ) -> None:
         ids = old(sandbox, workflow, 30)
         at_request(sandbox, 1, lambda: [sandbox.remove_collection(each) for each in ids[-3:]])
-        summary = green(workflow_id=workflow, ledger_path=str(tmp_path))
+        summary = purged(workflow_id=workflow, ledger_path=str(tmp_path))
         assert [summary[name] for name in COUNTS[2:]] == [30, 27, 3, 0, 0]
         assert passes(sandbox) == 1
         assert len(sandbox.requests_to("GET", "/results/")) == 3
@@ -192,7 +168,7 @@ class TestMissing:
         sandbox.fail_next(FOREVER, 404, method="DELETE", path=any_of(bad))
         if look is not None:
             sandbox.fail_next(FOREVER, look, method="GET", path="/results/")
-        ran = run(purge(workflow_id=workflow, ledger_path=str(tmp_path)))
+        ran = run(purge_task(workflow_id=workflow, ledger_path=str(tmp_path)))
         assert ran.is_retryable
         assert all(each in ran.words for each in bad)
         assert ran.counts() == (30, 28, 0, 2, 0)
@@ -203,26 +179,26 @@ class TestMissing:
         ids = old(sandbox, workflow, 30)
         at_request(sandbox, 1, lambda: sandbox.remove_collection(ids[-1]))
         sandbox.fail_next(FOREVER, 404, method="DELETE", path=ids[3])
-        ran = run(purge(workflow_id=workflow))
+        ran = run(purge_task(workflow_id=workflow))
         assert ids[3] in ran.words
         assert ids[-1] not in ran.words
         assert ran.counts() == (30, 28, 1, 1, 0)
 
     def test_none_missing_means_one_listing(self, sandbox: Sandbox, workflow: str) -> None:
         old(sandbox, workflow, 30)
-        green(workflow_id=workflow)
+        purged(workflow_id=workflow)
         assert passes(sandbox) == 1
 
     def test_all_gone_is_no_alarm(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 60)
         at_request(sandbox, 1, lambda: [sandbox.remove_collection(each) for each in ids])
-        summary = green(workflow_id=workflow)
+        summary = purged(workflow_id=workflow)
         assert [summary[name] for name in COUNTS[2:]] == [60, 0, 60, 0, 0]
 
     def test_twenty_that_cannot_be_deleted_do_not_starve_the_others(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 60)
         sandbox.fail_next(FOREVER, 409, method="DELETE", path=any_of(ids[:25]))
-        ran = run(purge(workflow_id=workflow, max_workers=1))
+        ran = run(purge_task(workflow_id=workflow, max_workers=1))
         assert ran.counts() == (60, 35, 0, 25, 0)
         assert left(sandbox, workflow) == set(ids[:25])
 
@@ -232,7 +208,7 @@ class TestSeenWhileItRuns:
         old(sandbox, workflow, 30)
         sandbox.fill(workflow, 12)
         sandbox.add_collection(workflow, status="queued")
-        green(workflow_id=workflow, limit=25)
+        purged(workflow_id=workflow, limit=25)
         told = [text for text in lines.text.splitlines() if "listed" in text]
         assert len(told) == 1
         assert all(word in told[0] for word in ("43", "30", "25", "limit 5", "status 1", "too_young 12"))
@@ -244,7 +220,7 @@ class TestSeenWhileItRuns:
         monkeypatch.setattr(pool, "PROGRESS_INTERVAL", 0.2)
         sandbox.latency = 0.02
         old(sandbox, workflow, 80)
-        green(workflow_id=workflow, max_workers=2)
+        purged(workflow_id=workflow, max_workers=2)
         shown = lines.matching(r"^deleted (\d+) of 80 \((\d+) %\), ([\d.]+)/s, (\d+ s) left$")
         assert len(shown) >= 2
         assert all(int(match[2]) == int(match[1]) * 100 // 80 for match in shown)
@@ -259,7 +235,7 @@ class TestSeenWhileItRuns:
     def test_no_names_in_the_ledger(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
         sandbox.add_collection(workflow, name="Erika Mustermann.pdf", created_at=ago(100))
         sandbox.add_collection(workflow, name="Max Mustermann.pdf", created_at=ago(100))
-        green(workflow_id=workflow, exclude_names=["Max M*"], ledger_path=str(tmp_path))
+        purged(workflow_id=workflow, exclude_names=["Max M*"], ledger_path=str(tmp_path))
         written = b"".join(file.read_bytes() for file in tmp_path.rglob("*") if file.is_file())
         assert sandbox.deleted
         assert b"Muster" not in written
@@ -271,7 +247,7 @@ class TestPacing:
     def test_no_429_with_sixteen_workers(self, sandbox: Sandbox, workflow: str) -> None:
         sandbox.rate_limit, sandbox.window, sandbox.window_anchor = 60, 2, "clock"
         ids = old(sandbox, workflow, 120)
-        summary = green(workflow_id=workflow, max_workers=16)
+        summary = purged(workflow_id=workflow, max_workers=16)
         assert summary["deleted"] == 120
         assert statuses(sandbox) == {204: 120}
         assert statuses(sandbox, "GET") == {200: 2}
@@ -280,7 +256,7 @@ class TestPacing:
     def test_the_listing_is_paced_too(self, sandbox: Sandbox, workflow: str) -> None:
         sandbox.rate_limit, sandbox.window, sandbox.page_size_cap = 10, 1, 5
         sandbox.fill(workflow, 100)
-        green(workflow_id=workflow)
+        purged(workflow_id=workflow)
         assert statuses(sandbox, "GET") == {200: 20}
 
     def test_a_reset_of_a_day_paces_nothing(self, sandbox: Sandbox, workflow: str) -> None:
@@ -288,7 +264,7 @@ class TestPacing:
         headers = {"x-ratelimit-limit": "600", "x-ratelimit-remaining": "0", "x-ratelimit-reset": "86400"}
         sandbox.fail_next(FOREVER, "slow", delay=0.0, headers=headers)
         started = time.monotonic()
-        green(workflow_id=workflow)
+        purged(workflow_id=workflow)
         assert time.monotonic() - started < 30
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
@@ -296,7 +272,7 @@ class TestPacing:
 def test_a_stop_ends_it_and_nothing_is_sent_after(sandbox: Sandbox, workflow: str) -> None:
     old(sandbox, workflow, 200)
     sandbox.latency = 0.05
-    task = purge(workflow_id=workflow, max_workers=4)
+    task = purge_task(workflow_id=workflow, max_workers=4)
     ran: list[Ran] = []
     thread = threading.Thread(target=lambda: ran.append(run(task)))
     thread.start()

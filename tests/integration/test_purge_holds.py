@@ -9,9 +9,10 @@ import pytest
 
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.applying import Planned, plan_json
-from tests.integration.purges import ledger_of
-from tests.integration.purging import ago, ledger_rows, left, old, rendered, run
+from tests.support.ledgers import ledger_of, ledger_rows, plan_json
+from tests.support.plans import Planned
+from tests.support.sandboxes import ago, left, old
+from tests.support.tasks import rendered, run
 
 TODAY = datetime.now(UTC).date()
 BASIS = "GDPR Art. 5(1)(e); contract 4711 § 9"

@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.waiting import until
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from airflow_provider_anyformat.sandbox import Sandbox
 
@@ -59,13 +61,6 @@ def read_all(connection: socket.socket) -> bytes:
     while part := connection.recv(65536):
         parts.append(part)
     return b"".join(parts)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    until = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < until, "it did not come true within 20 seconds"
-        time.sleep(0.01)
 
 
 def serving(sandbox: Sandbox) -> int:
@@ -260,7 +255,7 @@ def test_a_drip_ends_when_nobody_listens(target: Target) -> None:
     with target.connect() as connection:
         connection.sendall(target.request("GET", path))
         connection.recv(1)
-    wait_for(lambda: not serving(target.sandbox))
+    until(lambda: not serving(target.sandbox))
     assert target.ask("GET", path)[0] == 200
 
 
@@ -292,7 +287,7 @@ def test_a_giant_body_ends_when_nobody_reads_it(target: Target) -> None:
     with target.connect() as connection:
         connection.sendall(target.request())
         assert connection.recv(65536).startswith(b"HTTP/1.1 500 ")
-    wait_for(lambda: not serving(target.sandbox))
+    until(lambda: not serving(target.sandbox))
     assert target.ask("GET", "/health/")[0] == 200
 
 
@@ -375,7 +370,7 @@ def test_the_end_waits_for_no_slow_answer(target: Target) -> None:
 
     thread = threading.Thread(target=ask)
     thread.start()
-    wait_for(lambda: target.gone)
+    until(lambda: target.gone)
     started = time.monotonic()
     target.sandbox.stop()
     thread.join(10)

@@ -12,7 +12,8 @@ from airflow_provider_anyformat._airflow import Asset, AssetAlias
 from airflow_provider_anyformat.operators._task import EVENT_KEYS
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import connect, old, run
+from tests.support.sandboxes import connect, old
+from tests.support.tasks import run
 
 purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
 

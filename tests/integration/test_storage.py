@@ -14,8 +14,10 @@ import pytest
 from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.operators._object_store import open_folder
-from tests.integration.purges import QUICK, FakeTaskInstance, Run, age, fill, ledger_of, purge, read_runs
-from tests.integration.s3_server import Request, S3Server
+from tests.support.ledgers import Run, age, ledger_of, read_runs
+from tests.support.s3_server import Request, S3Server
+from tests.support.sandboxes import QUICK, fill
+from tests.support.tasks import TaskInstance, purge
 
 _numbers = itertools.count()
 
@@ -85,7 +87,7 @@ def test_listings_are_never_stale(ledger_path: str) -> None:
 
 def test_a_purge_keeps_its_ledger_there(sandbox: Any, ledger_path: str) -> None:
     workflow_id, due = fill(sandbox, 230)
-    ti = FakeTaskInstance(dag_id="team/nightly", run_id="manual__2026-01-01T00:00:00+00:00")
+    ti = TaskInstance(dag_id="team/nightly", run_id="manual__2026-01-01T00:00:00+00:00")
     summary = purge(workflow_id, ti, ledger_path=ledger_path)
 
     assert sandbox.deleted == dict.fromkeys(due, 1)
@@ -101,7 +103,7 @@ def test_a_purge_keeps_its_ledger_there(sandbox: Any, ledger_path: str) -> None:
 
 def test_what_a_killed_run_left_is_settled_there(sandbox: Any, ledger_path: str) -> None:
     workflow_id, due = fill(sandbox, 5)
-    purge(workflow_id, FakeTaskInstance(), ledger_path=ledger_path, plan_only=True)
+    purge(workflow_id, TaskInstance(), ledger_path=ledger_path, plan_only=True)
     (planned,) = stored(ledger_path)
     # The same plan, of an earlier try that was killed after two deletes and before it could write anything of them.
     killed = open_folder(ledger_path, "ledger_path").folder("nightly/purge/-1/run-2/0/00000000")
@@ -111,14 +113,14 @@ def test_what_a_killed_run_left_is_settled_there(sandbox: Any, ledger_path: str)
     for collection_id in due[:2]:
         sandbox.remove_collection(collection_id)
 
-    purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=ledger_path)
+    purge(workflow_id, TaskInstance(run_id="run-2"), ledger_path=ledger_path)
     last = next(run for run in stored(ledger_path) if "run-2/1" in run.name)
     assert last.outcomes == dict.fromkeys(due[:2], "gone_unconfirmed") | dict.fromkeys(due[2:], "deleted")
     last.check_digests()
     assert last.summary is not None
     assert (last.summary["requested"], last.summary["already_gone"]) == (3, 0)
 
-    purge(workflow_id, FakeTaskInstance(run_id="run-3"), ledger_path=ledger_path)
+    purge(workflow_id, TaskInstance(run_id="run-3"), ledger_path=ledger_path)
     assert next(run for run in stored(ledger_path) if "run-3" in run.name).outcomes == {}
 
 
@@ -126,7 +128,7 @@ def test_what_a_killed_run_left_is_settled_there(sandbox: Any, ledger_path: str)
 def test_each_file_is_one_put_and_nothing_is_copied_or_deleted(sandbox: Any, s3: S3Server) -> None:
     s3.denies = lambda request: request.method == "DELETE" or request.copies or "delete" in request.query
     workflow_id, due = fill(sandbox, 250)
-    purge(workflow_id, FakeTaskInstance(), ledger_path=s3.path("ledger"))
+    purge(workflow_id, TaskInstance(), ledger_path=s3.path("ledger"))
 
     (run,) = stored(s3.path("ledger"))
     assert run.outcomes == dict.fromkeys(due, "deleted")
@@ -144,7 +146,7 @@ def test_a_task_that_may_only_add_to_the_bucket_still_purges(
 ) -> None:
     s3.denies = lambda request: request.method != "PUT"
     workflow_id, due = fill(sandbox, 30)
-    purge(workflow_id, FakeTaskInstance(), ledger_path=s3.path("ledger"))
+    purge(workflow_id, TaskInstance(), ledger_path=s3.path("ledger"))
     assert sandbox.deleted == dict.fromkeys(due, 1)
     # Nothing of earlier runs can be settled then, and it says so.
     assert any("settled" in record.message for record in caplog.records if record.levelname == "WARNING")
@@ -236,7 +238,7 @@ def test_a_local_disk_that_breaks_half_way_stops_the_purge(
         return builtins.open(path, mode, *args, **kwargs)  # noqa: PTH123
 
     monkeypatch.setattr(Path, "open", full)
-    ti = FakeTaskInstance()
+    ti = TaskInstance()
     with pytest.raises(AnyformatLedgerError):
         purge(workflow_id, ti, ledger_path=str(tmp_path), max_workers=4)
     (run,) = ledger_of(tmp_path)
@@ -248,7 +250,7 @@ def test_a_local_disk_that_breaks_half_way_stops_the_purge(
     monkeypatch.undo()
     monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", sandbox.conn_json(QUICK))
     age(tmp_path)
-    purge(workflow_id, FakeTaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
+    purge(workflow_id, TaskInstance(run_id="run-2"), ledger_path=str(tmp_path))
     known = {each for run in ledger_of(tmp_path) for each in run.outcomes}
     assert known == set(due)
     assert sandbox.deleted == dict.fromkeys(due, 1)

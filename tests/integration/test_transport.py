@@ -24,7 +24,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatServerError,
     AnyformatValidationError,
 )
-from tests.integration.scripted import (
+from tests.support.scripted import (
     KEY,
     NOT_FOUND,
     OK,

@@ -18,7 +18,7 @@ from playwright.sync_api import Browser, StorageState, sync_playwright
 from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.debian import ensure
 from scripts.local_airflow import LocalAirflow
-from tests.system.browser import ARGUMENTS, Visitor
+from tests.support.browser import ARGUMENTS, Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
 # How soon a task learns that its state was changed from outside, in seconds: as in tests/conftest.py.

@@ -12,7 +12,7 @@ import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.local_airflow import AIRFLOW_VERSION, USER, LocalAirflow
-from tests.integration.purges import Run, ledger_of
+from tests.support.ledgers import Run, ledger_of
 
 pytestmark = [
     pytest.mark.skipif(AIRFLOW_VERSION < (3, 1), reason="approvals came with Airflow 3.1"),

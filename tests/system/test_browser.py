@@ -13,7 +13,7 @@ from playwright.sync_api import Locator, expect
 from airflow_provider_anyformat.get_provider_info import CONN_FIELDS, PLACEHOLDERS
 from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.local_airflow import AIRFLOW_3, LocalAirflow
-from tests.system.browser import Visitor
+from tests.support.browser import Visitor
 
 KEY = "af_typed-into-the-form-0123456789"
 WRONG_KEY = "af_of-somebody-else-0123456789"

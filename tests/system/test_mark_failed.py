@@ -14,7 +14,8 @@ import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.local_airflow import AIRFLOW_3, LocalAirflow
-from tests.integration.purges import GONE, Run, fill, ledger_of
+from tests.support.ledgers import GONE, Run, ledger_of
+from tests.support.sandboxes import fill
 
 DAG_ID = "marked_purge"
 COLLECTIONS = 400

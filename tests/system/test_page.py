@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.system.page import ORIGIN, STATIC, SUMMARY, WORKFLOW, FakeAirflow, Reader, dag, run, summary
+from tests.support.page import ORIGIN, STATIC, SUMMARY, WORKFLOW, FakeAirflow, Reader, dag, run, summary
 
 pytestmark = pytest.mark.timeout(120)
 Open = Callable[..., Reader]

@@ -13,7 +13,7 @@ from playwright.sync_api import Browser, FrameLocator, expect
 
 from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.local_airflow import AIRFLOW_VERSION, VIEWER, LocalAirflow
-from tests.system.browser import Visitor
+from tests.support.browser import Visitor
 
 pytestmark = [
     pytest.mark.skipif(AIRFLOW_VERSION < (3, 1), reason="the page came with Airflow 3.1"),

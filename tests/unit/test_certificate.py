@@ -15,7 +15,7 @@ import pytest
 from airflow_provider_anyformat.cli.main import main
 from airflow_provider_anyformat.retention.certificate import policy_words
 from airflow_provider_anyformat.retention.signing import Signer
-from tests.unit.ledgers import Book
+from tests.support.book import Book
 
 SCHEMA = json.loads((Path(__file__).parents[2] / "docs/certificate.schema.json").read_text())
 HOSTILE = "<script>alert(1)</script>|`x`"

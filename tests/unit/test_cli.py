@@ -14,7 +14,7 @@ import fsspec
 import pytest
 
 from airflow_provider_anyformat.cli.main import main
-from tests.unit.ledgers import Book
+from tests.support.book import Book
 
 AT = "2026-06-30T12:00:00Z"
 NOW = datetime.fromisoformat(AT)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from airflow_provider_anyformat.cli.main import main
-from tests.unit.ledgers import WORKFLOW, Book
+from tests.support.book import WORKFLOW, Book
 
 DOCS = Path(__file__).parents[2] / "docs"
 IDS = [f"{n:08x}-c011-4ec7-a000-{n:012x}" for n in range(1, 7)]

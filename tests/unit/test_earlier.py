@@ -11,7 +11,7 @@ from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.retention.earlier import maybe_deleted
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import Origin
-from tests.unit.ledgers import Book, an_outcome
+from tests.support.book import Book, an_outcome
 
 TRY = {"run_id": "run-1", "try_number": 1}
 

@@ -11,7 +11,7 @@ from airflow_provider_anyformat.exceptions import AnyformatLedgerError, Anyforma
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.usual import guarded, usual_deletions
-from tests.unit.ledgers import BEGIN, Book
+from tests.support.book import BEGIN, Book
 
 ORIGIN = Origin("https://api.example", "nightly", "purge", -1, "now", 1)
 GUARDS = Guards("unlimited", max_times_usual=2)

@@ -17,7 +17,7 @@ from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import canonical, digest_of
 from airflow_provider_anyformat.retention.signing import PublicKey, Signer
 from airflow_provider_anyformat.retention.verification import Report, verify
-from tests.unit.ledgers import Book
+from tests.support.book import Book
 
 SIGNER, OTHER = (Signer(base64.b64encode(seed * 32).decode()) for seed in (b"a", b"b"))
 

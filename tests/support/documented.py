@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from tests.airflow.recording import AIRFLOW_3
+from tests.support.dag_results import AIRFLOW_3
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

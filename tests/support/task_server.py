@@ -1,25 +1,15 @@
-"""
-Start task instances as a worker does, each in a process group of its own.
-
-Reads one JSON object a line: ``args`` (DAG file, DAG id, task id, run id, map index), ``env``, ``output``; answers each
-with the pid of the supervisor. Airflow is imported once, before the first fork: that is most of what a start costs.
-"""
+"""Starts task instances as a worker does. An order is: DAG file, DAG id, task id, run id, map index, each as text."""
 
 from __future__ import annotations
 
-import json
 import os
-import signal
 import sys
-import traceback
 from pathlib import Path
 from typing import Any
 
-# Airflow logs to standard output: the answers need a descriptor that nobody else writes to.
-ANSWERS = os.dup(1)
-os.dup2(2, 1)
+import airflow
 
-import airflow  # noqa: E402
+from tests.support.fork_server import serve
 
 AIRFLOW_3 = airflow.__version__.startswith("3.")
 
@@ -77,42 +67,6 @@ def _on_airflow_3(dag_file: str, dag_id: str, task_id: str, run_id: str, map_ind
     )
 
 
-def _become_worker(order: dict[str, Any]) -> None:
-    os.setsid()
-    os.close(ANSWERS)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    os.environ.clear()
-    os.environ.update(order["env"])
-    with Path(order["output"]).open("wb") as stream:
-        os.dup2(stream.fileno(), 1)
-        os.dup2(stream.fileno(), 2)
-    with Path(os.devnull).open("rb") as nothing:
-        os.dup2(nothing.fileno(), 0)
-    code = 1
-    try:
-        (_on_airflow_3 if AIRFLOW_3 else _on_airflow_2)(*order["args"])
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
-    except BaseException:  # noqa: BLE001  it goes to the log and into the exit code
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-
-def main() -> None:
-    """Serve until standard input is closed."""
-    _import_ahead()
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the children: none becomes a zombie
-    for line in iter(sys.stdin.readline, ""):
-        order = json.loads(line)
-        pid = os.fork()
-        if pid == 0:
-            _become_worker(order)
-        os.write(ANSWERS, f"{pid}\n".encode())
-
-
 if __name__ == "__main__":
-    main()
+    _import_ahead()
+    serve(lambda order: (_on_airflow_3 if AIRFLOW_3 else _on_airflow_2)(*order))

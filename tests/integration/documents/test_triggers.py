@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -15,32 +14,12 @@ from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AirflowFailE
 from airflow_provider_anyformat.exceptions import AnyformatTimeoutError
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.triggers.files import FileCollectionTrigger, WorkflowTrigger
-from tests.integration.running import QUICK, TaskRuns, run_operator, submits
-
-KEY = "af_sandbox-key-1"
-
-
-@pytest.fixture(params=["v2", "v3"])
-def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox(key=KEY, rate_limit=None, submission_limit=None, processing_seconds=0.6) as running:
-        for name, value in running.conn_env({**QUICK, "api_version": request.param}).items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def workflow(server: Sandbox) -> str:
-    return server.add_workflow()
+from tests.support.sandboxes import QUICK, submits
+from tests.support.workflow_runs import TaskRuns, first_event, run_operator
 
 
 def trigger(workflow: str, collection_id: str, seconds: float = 20.0, **given: Any) -> FileCollectionTrigger:
     return FileCollectionTrigger(workflow, collection_id, 0.5, time.time() + seconds, **given)
-
-
-async def first_event(waiting: Any) -> Any:
-    async for event in waiting.run():
-        return event.payload
-    return None
 
 
 def test_an_operator_defers_and_goes_on_with_the_event(server: Sandbox, workflow: str, tmp_path: Any) -> None:
@@ -52,7 +31,7 @@ def test_an_operator_defers_and_goes_on_with_the_event(server: Sandbox, workflow
         made.execute(runs.context())
     assert server.created == [runs.xcoms["collection_id"]]
     path, kwargs = deferred.value.trigger.serialize()
-    assert KEY not in json.dumps([path, kwargs])
+    assert server.key not in json.dumps([path, kwargs])
 
     # In another process, and moved once.
     event = json.loads(json.dumps(asyncio.run(first_event(FileCollectionTrigger(**kwargs)))))
@@ -94,7 +73,7 @@ def test_a_user_ends_the_deferred_task(server: Sandbox, workflow: str, cancel: b
 
 
 def test_many_waits_use_half_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Sandbox(key=KEY, rate_limit=60, window=2) as server:
+    with Sandbox(rate_limit=60, window=2) as server:
         for name, value in server.conn_env(QUICK).items():
             monkeypatch.setenv(name, value)
         workflow = server.add_workflow()
@@ -145,7 +124,7 @@ def test_a_watcher_tells_what_became_processed(server: Sandbox, workflow: str) -
     waiting = server.add_collection(workflow, status="in_progress")
     watcher = WorkflowTrigger(workflow, 0.5)
     path, kwargs = watcher.serialize()
-    assert KEY not in json.dumps([path, kwargs])
+    assert server.key not in json.dumps([path, kwargs])
     store = AssetStore()
     watcher.asset_state_store = store
 

@@ -1,4 +1,4 @@
-"""What the tests of runs share: a task instance, Airflow's store, and an operator as a try of a task runs it."""
+"""Runs of documents: the tries of a task, Airflow's store between them, and the operators with short waits."""
 
 from __future__ import annotations
 
@@ -9,9 +9,6 @@ from typing import Any
 
 from airflow_provider_anyformat.bulk import batch
 from airflow_provider_anyformat.operators.workflows import RunWorkflowBatchOperator, RunWorkflowOperator
-from airflow_provider_anyformat.sandbox import Sandbox
-
-QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.001, "max_backoff": 5}
 
 
 class WorkerCrash(BaseException):
@@ -99,6 +96,7 @@ def run_batch(try_number: int, parameters: dict[str, Any]) -> dict[str, Any]:
     return summary
 
 
-def submits(sandbox: Sandbox) -> int:
-    """Count the documents that the server took."""
-    return sum(sandbox.submitted.values())
+async def first_event(waiting: Any) -> Any:
+    async for event in waiting.run():
+        return event.payload
+    return None

@@ -1,38 +1,19 @@
-"""What the tests of ledger and archive share: a purge to run, what Airflow would hand it, and its ledger read back."""
+"""Ledgers read back."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.verification import verify
 
 GONE = {"deleted", "already_gone", "gone_unconfirmed"}
-QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.01, "max_backoff": 2}
-
-
-@dataclass
-class FakeTaskInstance:
-    """As much of a task instance as the operators look at."""
-
-    dag_id: str = "nightly"
-    task_id: str = "purge"
-    run_id: str = "run-1"
-    map_index: int = -1
-    try_number: int = 1
-    max_tries: int = 0
-    xcoms: dict[str, Any] = field(default_factory=dict)
-
-    def xcom_push(self, key: str, value: Any) -> None:
-        self.xcoms[key] = value
 
 
 @dataclass(frozen=True)
@@ -57,8 +38,7 @@ class Run:
 
     @property
     def outcomes(self) -> dict[str, str]:
-        """The last outcome of each id."""
-        return {row["collection_id"]: row["outcome"] for row in self.rows("outcomes-")}
+        return outcomes_by_id(self.rows("outcomes-"))
 
     @property
     def summary(self) -> dict[str, Any] | None:
@@ -71,6 +51,15 @@ class Run:
         assert self.summary["sha256"] == actual
 
 
+def outcomes_by_id(rows: Iterable[dict[str, Any]]) -> dict[str, str]:
+    """Return the outcome of each id: a later one outranks an earlier one, ``deleted`` outranks all."""
+    outcomes: dict[str, str] = {}
+    for row in rows:
+        if outcomes.get(row["collection_id"]) != "deleted":
+            outcomes[row["collection_id"]] = row["outcome"]
+    return outcomes
+
+
 def read_runs(names: Iterable[str], read: Callable[[str], bytes]) -> list[Run]:
     """Read every run's folder of a ledger, by name."""
     runs: dict[str, dict[str, bytes]] = {}
@@ -78,12 +67,6 @@ def read_runs(names: Iterable[str], read: Callable[[str], bytes]) -> list[Run]:
         folder, _, file = name.rpartition("/")
         runs.setdefault(folder, {})[file] = read(name)
     return [Run(name, files) for name, files in sorted(runs.items())]
-
-
-def age(folder: Path, hours: float = 2) -> None:
-    """Let what is in a ledger be older: a run that wrote something within the last hour may be alive."""
-    for file in folder.rglob("*.json*"):
-        os.utime(file, (file.stat().st_mtime - 3600 * hours,) * 2)
 
 
 def ledger_of(folder: Path) -> list[Run]:
@@ -96,17 +79,22 @@ def ledger_of(folder: Path) -> list[Run]:
     return read_runs(visible, lambda name: (folder / name).read_bytes())
 
 
-def fill(sandbox: Any, count: int, days: int = 100, **fields: Any) -> tuple[str, list[str]]:
-    """Make a workflow with so many due collections and one that is too young; give its id and those of the due ones."""
-    workflow_id = sandbox.add_workflow()
-    due = sandbox.fill(workflow_id, count, created_at=datetime.now(UTC) - timedelta(days=days), **fields)
-    sandbox.add_collection(workflow_id, name="young.pdf")
-    return workflow_id, due
+def ledger_rows(folder: str, name: str = "outcomes-*.jsonl") -> list[dict[str, Any]]:
+    """Read the rows of one run's folder."""
+    return [json.loads(line) for file in sorted(Path(folder).glob(name)) for line in file.read_text().splitlines()]
 
 
-def purge(workflow_id: str, ti: FakeTaskInstance | None = None, /, **parameters: Any) -> dict[str, Any]:
-    """Run a purge of what is older than 30 days, and give its summary."""
-    given = {"older_than": "P30D", "max_deletions": "unlimited", **parameters}
-    context: Mapping[str, Any] = {} if ti is None else {"ti": ti}
-    operator = PurgeFileCollectionsOperator(task_id="purge", workflow_id=workflow_id, **given)
-    return operator.execute(context)
+def ledger_outcomes(folder: str) -> dict[str, str]:
+    """Read the outcome of each id from one run's folder."""
+    return outcomes_by_id(ledger_rows(folder))
+
+
+def plan_json(folder: str) -> dict[str, Any]:
+    (content,) = ledger_rows(folder, "plan.json")
+    return content
+
+
+def age(folder: Path, hours: float = 2) -> None:
+    """Let what is in a ledger be older: a run that wrote something within the last hour may be alive."""
+    for file in folder.rglob("*.json*"):
+        os.utime(file, (file.stat().st_mtime - 3600 * hours,) * 2)

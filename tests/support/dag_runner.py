@@ -1,4 +1,4 @@
-"""The runner of real DAG runs; ``conftest.py`` beside it says how it is meant to be used."""
+"""The runner of real DAG runs; ``tests/airflow/conftest.py`` says how it is meant to be used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import json
 import os
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,8 +15,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.airflow.process import TaskProcess
-from tests.airflow.recording import (
+from tests.support.dag_results import (
     AIRFLOW_3,
     AIRFLOW_VERSION,
     Alarm,
@@ -29,13 +28,16 @@ from tests.airflow.recording import (
     logs_to,
     serialized,
 )
+from tests.support.fork_server import ForkServer
+from tests.support.task_process import TaskProcess
+from tests.support.waiting import until
 
 
 class DagRunner:
     """Writes DAG files into the session's dags folder, runs them, and tells what came of it."""
 
-    def __init__(self, worker: Callable[[dict[str, Any]], int]) -> None:
-        self._worker = worker
+    def __init__(self, server: ForkServer) -> None:
+        self._server = server
         self.folder = Path(os.environ["AIRFLOW__CORE__DAGS_FOLDER"])
         self._files: list[Path] = []
         self._processes: list[TaskProcess] = []
@@ -149,13 +151,8 @@ class DagRunner:
             run_id = self._create_run(dag)
             self._schedule(dag, run_id, stop_before=(task_id, map_index))
         output = self.folder.parent / f"supervisor-{task_id}-{time.monotonic_ns()}.out"
-        supervisor = self._worker(
-            {
-                "args": [str(dag.fileloc), dag.dag_id, task_id, run_id, str(map_index)],
-                "env": dict(os.environ),
-                "output": str(output),
-            }
-        )
+        order = [str(dag.fileloc), dag.dag_id, task_id, run_id, str(map_index)]
+        supervisor = self._server.start(order, os.environ, output)
         process = TaskProcess(self, dag, run_id, task_id, map_index, supervisor, 0, output)
         self._processes.append(process)
         process.pid = self._wait_until_running(process, timeout)
@@ -327,14 +324,18 @@ class DagRunner:
     def _wait_until_running(self, process: TaskProcess, timeout: float) -> int:
         from airflow.utils.session import create_session
 
-        end = time.monotonic() + timeout
-        while time.monotonic() < end and psutil.pid_exists(process.supervisor):
+        pids: list[int] = []
+
+        def is_running() -> bool:
             with create_session() as session:
                 ti = self.instance(session, process.dag.dag_id, process.run_id, process.task_id, process.map_index)
                 state, pid = ti.state, ti.pid
-            if state == "running" and pid and pid != process.supervisor:
-                return int(pid)
-            if state in ("success", "failed", "up_for_retry"):
-                return int(pid or 0)  # a quick task may be over before the first look
-            time.sleep(0.05)
-        pytest.fail(f"the task did not start:\n{process.log()}")
+            # A quick task may be over before the first look.
+            is_over = state in ("success", "failed", "up_for_retry")
+            if is_over or (state == "running" and pid and pid != process.supervisor):
+                pids.append(int(pid or 0))
+            assert pids or psutil.pid_exists(process.supervisor), process.log()
+            return bool(pids)
+
+        until(is_running, timeout, lambda: f"the task did not start:\n{process.log()}")
+        return pids[0]

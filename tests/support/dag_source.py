@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.airflow.recording import AIRFLOW_3, TaskResult
+from tests.support.dag_results import AIRFLOW_3, TaskResult
 
 HEAD = """
     from __future__ import annotations

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -15,20 +14,6 @@ from airflow_provider_anyformat._airflow import (
 )
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sensors.files import FileCollectionSensor
-from tests.integration.running import QUICK
-
-
-@pytest.fixture(params=["v2", "v3"])
-def server(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox(key="af_sandbox-key-1", rate_limit=None) as running:
-        for name, value in running.conn_env({**QUICK, "api_version": request.param}).items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def workflow(server: Sandbox) -> str:
-    return server.add_workflow()
 
 
 def sensor(workflow: str, collection: str, **given: Any) -> FileCollectionSensor:

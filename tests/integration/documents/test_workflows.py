@@ -6,7 +6,7 @@ import contextlib
 import json
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -23,30 +23,10 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.operators.workflows import GetResultsOperator, RunWorkflowOperator
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.running import QUICK, StateStore, TaskRuns, WorkerCrash, run_operator, submits
+from tests.support.sandboxes import QUICK, submits
+from tests.support.workflow_runs import StateStore, TaskRuns, WorkerCrash, run_operator
 
 SUBMIT = r"/run/$"
-
-
-@pytest.fixture(params=["v2", "v3"])
-def version(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def server(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    """Yield a sandbox whose runs take 0.2 s, to which the default connection leads; v3 never asks v2."""
-    with Sandbox(key="af_sandbox-key-1", rate_limit=None, submission_limit=None, processing_seconds=0.2) as running:
-        for name, value in running.conn_env({**QUICK, "api_version": version}).items():
-            monkeypatch.setenv(name, value)
-        yield running
-        asked = {record.path.split("/")[1] for record in running.requests} - {"_sandbox", "results"}
-        assert asked <= {version} or (version == "v3" and asked <= {"v3", "results"})
-
-
-@pytest.fixture
-def workflow(server: Sandbox) -> str:
-    return server.add_workflow()
 
 
 @pytest.fixture

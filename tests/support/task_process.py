@@ -6,18 +6,17 @@ import contextlib
 import os
 import re
 import signal
-import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import psutil
-import pytest
 
-from tests.airflow.recording import TaskResult
+from tests.support.dag_results import TaskResult
+from tests.support.waiting import until
 
 if TYPE_CHECKING:
-    from tests.airflow.runner import DagRunner
+    from tests.support.dag_runner import DagRunner
 
 
 @dataclass
@@ -70,22 +69,21 @@ class TaskProcess:
 
     def wait_for_log(self, pattern: str, timeout: float = 30) -> str:
         """Wait until the log matches the regular expression."""
-        end = time.monotonic() + timeout
-        while time.monotonic() < end:
-            if re.search(pattern, text := self.log()):
-                return text
-            if not psutil.pid_exists(self.supervisor):
-                break
-            time.sleep(0.05)
-        pytest.fail(f"the task never logged {pattern!r}, it logged:\n{self.log()}")
+        alive = True
+
+        def is_there() -> bool:
+            nonlocal alive
+            found = re.search(pattern, self.log()) is not None
+            assert found or alive, self.log()
+            alive = psutil.pid_exists(self.supervisor)
+            return found
+
+        until(is_there, timeout, lambda: f"the task never logged {pattern!r}, it logged:\n{self.log()}")
+        return self.log()
 
     def wait(self, timeout: float = 60) -> TaskResult:
         """Wait until task and supervisor have ended, and give what the task instance left behind."""
-        end = time.monotonic() + timeout
-        while self.running() or psutil.pid_exists(self.supervisor):
-            if time.monotonic() > end:
-                pytest.fail(f"the task did not end within {timeout} s:\n{self.log()}")
-            time.sleep(0.05)
+        until(lambda: not self.running() and not psutil.pid_exists(self.supervisor), timeout, self.log)
         result = self.runner.collect(self.dag, self.run_id, {}, "")
         task = result[self.task_id, self.map_index]
         return replace(task, log=self.log())

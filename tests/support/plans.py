@@ -1,4 +1,4 @@
-"""What the tests of plan and apply share: a plan on disk, applying it, and what the server was asked to delete."""
+"""A plan on disk, and applying it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.plan import canonical, digest_of
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.integration.purging import Ran, ledger_rows, rendered, run
+from tests.support.ledgers import ledger_rows
+from tests.support.tasks import Ran, rendered, run
 
 plan_task = rendered(PurgeFileCollectionsOperator, task_id="plan", older_than="P90D", plan_only=True)
 apply_task = rendered(ApplyPurgePlanOperator, task_id="apply")
@@ -48,13 +49,3 @@ class Planned:
         ran = self.apply(**given)
         assert ran.is_green, ran.words
         return ran.summary
-
-
-def asked(sandbox: Sandbox) -> list[str]:
-    """Return the ids that the server was asked to delete, each as often as it was asked."""
-    return [record.path.rstrip("/").rpartition("/")[2] for record in sandbox.requests_to("DELETE")]
-
-
-def plan_json(folder: str) -> dict[str, Any]:
-    (content,) = ledger_rows(folder, "plan.json")
-    return content

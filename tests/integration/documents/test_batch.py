@@ -6,10 +6,8 @@ import contextlib
 import json
 import os
 import random
-import subprocess
-import sys
+import signal
 import time
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -23,9 +21,11 @@ from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.triggers.files import FileCollectionsTrigger
-from tests.integration.running import QUICK, TaskRuns, batch_operator, submits
-from tests.integration.s3_server import S3Server
-from tests.integration.test_triggers import first_event
+from tests.support.fork_server import ForkServer
+from tests.support.s3_server import S3Server
+from tests.support.sandboxes import QUICK, submits
+from tests.support.waiting import until
+from tests.support.workflow_runs import TaskRuns, batch_operator, first_event
 
 KEYS = [
     "document",
@@ -38,24 +38,6 @@ KEYS = [
     "finished_at",
     "error",
 ]
-
-
-@pytest.fixture(params=["v2", "v3"])
-def version(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def server(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
-    with Sandbox(key="af_sandbox-key-1", rate_limit=None, submission_limit=None, processing_seconds=0.2) as running:
-        for name, value in running.conn_env({**QUICK, "api_version": version}).items():
-            monkeypatch.setenv(name, value)
-        yield running
-
-
-@pytest.fixture
-def workflow(server: Sandbox) -> str:
-    return server.add_workflow()
 
 
 @pytest.fixture
@@ -260,24 +242,8 @@ def test_deferred_it_goes_on_in_rounds(server: Sandbox, workflow: str, folder: P
     assert summary["processed"] == submits(server) == 12
 
 
-@pytest.fixture
-def helper() -> Iterator[subprocess.Popen[str]]:
-    script = Path(__file__).with_name("purge_process.py")
-    process = subprocess.Popen(
-        [sys.executable, str(script)],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parents[2])},
-    )
-    yield process
-    assert process.stdin is not None
-    process.stdin.close()
-    process.wait(20)
-
-
 def test_killed_at_random_moments_it_submits_each_once(
-    server: Sandbox, workflow: str, tmp_path: Path, version: str, helper: subprocess.Popen[str]
+    server: Sandbox, workflow: str, tmp_path: Path, version: str, purge_server: ForkServer
 ) -> None:
     server.latency = 0.05
     source = tmp_path / "in"
@@ -287,27 +253,14 @@ def test_killed_at_random_moments_it_submits_each_once(
     parameters = {"workflow": workflow, "documents": str(source), "results_path": str(tmp_path / "out")}
     dice = random.Random(4711)
     for try_number in range(1, 32):
-        order = {
-            "env": server.conn_env({**QUICK, "api_version": version}),
-            "parameters": parameters,
-            "output": str(tmp_path / f"output-{try_number}"),
-            "batch": try_number,
-            "die_at_sync": 0,
-            "largest_file": 0,
-        }
-        assert helper.stdin is not None
-        assert helper.stdout is not None
-        helper.stdin.write(json.dumps(order) + "\n")
-        helper.stdin.flush()
-        pid = int(helper.stdout.readline())
-        process = psutil.Process(pid)
+        env = os.environ | server.conn_env({**QUICK, "api_version": version})
+        order = {"parameters": parameters, "batch": try_number}
+        pid = purge_server.start(order, env, tmp_path / f"output-{try_number}")
         if try_number < 21:
             time.sleep(dice.uniform(0.2, 0.9))
-            with contextlib.suppress(psutil.NoSuchProcess):
-                process.kill()
-        end = time.monotonic() + 60
-        while psutil.pid_exists(pid) and time.monotonic() < end:
-            time.sleep(0.01)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: not psutil.pid_exists(pid), 60)  # type: ignore[misc]
         # What was sent takes effect, though nobody is there for the answer.
         time.sleep(0.1)
         if try_number >= 21:
