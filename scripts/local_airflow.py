@@ -171,17 +171,21 @@ class LocalAirflow:
         """Add a Variable."""
         self.ask("POST", "variables", {"key": key, "value": value})
 
-    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, *, seconds: float = 60) -> str:
-        """Wait until a DAG is known, switch it on, start a run, and return its ``run_id``."""
+    def switch_on(self, dag_id: str, *, seconds: float = 60) -> None:
+        """Wait until a DAG is known, and switch it on."""
 
-        def is_known() -> bool:
+        def is_on() -> bool:
             try:
                 self.ask("PATCH", f"dags/{dag_id}", {"is_paused": False})
             except requests.HTTPError:
                 return False
             return True
 
-        self.processes.wait_for(is_known, f"the DAG {dag_id}", seconds)
+        self.processes.wait_for(is_on, f"the DAG {dag_id}", seconds)
+
+    def trigger(self, dag_id: str, conf: Mapping[str, Any] | None = None, *, seconds: float = 60) -> str:
+        """Switch a DAG on as :meth:`switch_on` does, start a run, and return its ``run_id``."""
+        self.switch_on(dag_id, seconds=seconds)
         body: dict[str, Any] = {"conf": dict(conf or {})}
         if AIRFLOW_3:
             body["logical_date"] = None
