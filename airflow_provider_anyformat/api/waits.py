@@ -17,13 +17,14 @@ from airflow_provider_anyformat.api.quota import LONGEST_WINDOW, RateLimiter
 from airflow_provider_anyformat.api.runs import FINISHED, RunState
 from airflow_provider_anyformat.exceptions import (
     AnyformatError,
+    AnyformatNotFoundError,
     AnyformatRateLimitError,
     AnyformatStoppedError,
     AnyformatTimeoutError,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from airflow_provider_anyformat.api.client import AnyformatClient
 
@@ -199,15 +200,13 @@ class SharedWaits:
                 state: RunState = end.value
                 return state
 
-    async def wait_for_all(
-        self, workflow_id: str, collection_ids: Sequence[str], poll_interval: float, deadline: float
-    ) -> None:
+    async def wait_for_all(self, workflow_id: str, waiting: set[str], poll_interval: float, deadline: float) -> None:
         """
         Wait until all of them are over, or the deadline is; up to 100 are looked at by one page of the listing.
 
+        :param waiting: the collections; what is over is taken out of it.
         :raises AnyformatError: an error that does not pass, such as HTTP 401.
         """
-        waiting = set(collection_ids)
         while waiting and (left := deadline - time.time()) > 0:
             with suppress(TimeoutError):
                 waiting -= await self._finished(workflow_id, waiting, left)
@@ -221,16 +220,21 @@ class SharedWaits:
             if len(waiting) > 1:
                 seen = await self.in_turn(partial(self.client.first_page, workflow_id), left)
             for collection_id in waiting:
-                status = seen.get(collection_id)
-                if status is None:
-                    status = (await self.in_turn(partial(self.client.look, workflow_id, collection_id), left)).status
+                status = seen.get(collection_id) or await self._status(workflow_id, collection_id, left)
                 if RunState(status).finished:
                     finished.add(collection_id)
         except AnyformatError as error:
-            if ends_a_wait(error) and error.status_code != 404:
+            if ends_a_wait(error):
                 raise
             log.info("%s", str(error).partition("\n")[0])
         return finished
+
+    async def _status(self, workflow_id: str, collection_id: str, left: float) -> str:
+        try:
+            return (await self.in_turn(partial(self.client.look, workflow_id, collection_id), left)).status
+        except AnyformatNotFoundError:
+            # Deleted meanwhile, which the resumed task sees for itself.
+            return "cancelled"
 
     async def in_turn(self, ask: Callable[..., T], patience: float | None = None) -> T:
         """

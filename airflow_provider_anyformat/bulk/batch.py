@@ -108,7 +108,7 @@ class Batch:
     def in_flight(self) -> list[Row]:
         """The rows whose runs are not known to be over, and whose time is not."""
         rows = [row for row in self.manifest.rows if row.status == "submitted" and self._left(row) > 0]
-        return [row for row in rows if row.collection_id not in self._given_up]
+        return [row for row in rows if row.collection_id not in self._given_up | self._ended.keys()]
 
     def begin(self, sources: Sequence[Source]) -> None:
         """
@@ -119,13 +119,13 @@ class Batch:
         """
         self._sources = {str(source): source for source in sources}
         found = self.manifest.load() if self._try.is_retry or self._try.life else False
-        if found and self._try.is_retry:
+        if found and self._try.is_retry and self.manifest.life == self._try.life:
             self._resolve_doubts()
         else:
             if found:
                 left = [row.collection_id for row in self.manifest.rows if row.collection_id is not None]
                 log.warning("The task was cleared, and submits all anew; it leaves the collections %s", left)
-            self.manifest.create([self._row(source) for source in self._sources.values()])
+            self.manifest.create([self._row(source) for source in self._sources.values()], self._try.life)
         for row in self.manifest.rows:
             if not row.is_over:
                 row.error = row.finished_at = None
@@ -290,8 +290,7 @@ class Batch:
 
     def _look(self) -> bool:
         """Look at all that is in flight: by a page of the listing, then one by one at what that does not show."""
-        flying = [row for row in self.in_flight if row.collection_id not in self._ended]
-        waiting = {row.collection_id: row for row in flying if row.collection_id is not None}
+        waiting = {row.collection_id: row for row in self.in_flight if row.collection_id is not None}
         seen = self._page(len(waiting))
         changed = False
         for collection_id, row in waiting.items():
@@ -313,11 +312,11 @@ class Batch:
         return changed
 
     def _conclude_one(self) -> bool:
-        if not self._ended:
-            return False
-        collection_id, (row, state) = self._ended.popitem()
-        self._conclude(row, collection_id, state)
-        return True
+        for collection_id, (row, state) in self._ended.items():
+            self._conclude(row, collection_id, state)
+            del self._ended[collection_id]
+            return True
+        return False
 
     def _page(self, waiting: int) -> dict[str, str]:
         if waiting < 2:
@@ -332,23 +331,24 @@ class Batch:
             return {}
 
     def _conclude(self, row: Row, collection_id: str, state: RunState) -> None:
-        row.status, row.finished_at = state.status, now()
-        if state.status != "processed":
-            row.error = state.detail or f"status {state.status}"
-            return
-        try:
-            body = self._client.get_results(self._workflow_id, collection_id)
-            row.results_path = self._options.results.keep(self._workflow_id, collection_id, body)
-        except AnyformatError as error:
-            self._client.check_stopped("the batch")
-            log.warning("collection %s: %s", collection_id, error)
-            row.error = str(error)
-            # A later try finds it in flight, and gets them then.
-            if error.retryable:
-                row.status = "submitted"
-                self._retry_after = max(self._retry_after or 0.0, error.retry_after or 0.0) or None
-                row.finished_at = None
-                self._given_up.add(collection_id)
+        """Note how a run ended. Until its results are stored, a later try finds it in flight."""
+        status = state.status
+        if status != "processed":
+            row.error = state.detail or f"status {status}"
+        else:
+            try:
+                body = self._client.get_results(self._workflow_id, collection_id)
+                row.results_path = self._options.results.keep(self._workflow_id, collection_id, body)
+            except AnyformatError as error:
+                self._client.check_stopped("the batch")
+                log.warning("collection %s: %s", collection_id, error)
+                row.error = str(error)
+                if error.retryable:
+                    self._retry_after = max(self._retry_after or 0.0, error.retry_after or 0.0) or None
+                    self._given_up.add(collection_id)
+                    return
+                status = "error"
+        row.status, row.finished_at = status, now()
 
     def _left(self, row: Row) -> float:
         """Return the seconds that a document still has."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.plan import Origin
 
 _NAME = "manifest.jsonl"
+# Beside it: how often the task had been cleared when it was made.
+_LIFE = "manifest.cleared"
 
 
 @dataclass(slots=True)
@@ -65,13 +68,16 @@ class Manifest:
     :param folder: the results' folder; the file is below it.
     :param workflow_id: the workflow.
     :param origin: the run; all its tries share the file.
+    :ivar life: how often the task had been cleared when the rows were made.
     """
 
     def __init__(self, folder: WritableFolder, workflow_id: str, origin: Origin) -> None:
         self._folder = folder
         run = "/".join(encoded(part) for part in (origin.dag_id, origin.run_id, origin.task_id))
-        self._name = f"{workflow_id}/runs/{run}/{origin.map_index}/{_NAME}"
+        self._place = f"{workflow_id}/runs/{run}/{origin.map_index}"
+        self._name = f"{self._place}/{_NAME}"
         self.rows: list[Row] = []
+        self.life = 0
 
     @property
     def url(self) -> str:
@@ -87,6 +93,8 @@ class Manifest:
         try:
             lines = self._folder.read(self._name).splitlines()
             self.rows = [_read(json.loads(line)) for line in lines]
+            with suppress(FileNotFoundError):
+                self.life = int(self._folder.read(f"{self._place}/{_LIFE}"))
         except FileNotFoundError:
             return False
         # Each store has errors of its own, botocore's are not even OSErrors.
@@ -110,15 +118,18 @@ class Manifest:
                 f"results_path: the manifest {self.url} cannot be written: {type(error).__name__}: {error}"
             ) from error
 
-    def create(self, rows: list[Row]) -> None:
+    def create(self, rows: list[Row], life: int) -> None:
         """
         Write it before anything is submitted.
 
+        :param life: how often the task was cleared.
         :raises AnyformatValueError: the folder cannot be written to.
         """
-        self.rows = rows
+        self.rows, self.life = rows, life
         try:
             self.save()
+            # Last: of a worker that dies in between, a retry takes the rows for older ones, and makes them anew.
+            self._folder.replace(f"{self._place}/{_LIFE}", str(life).encode())
         except AnyformatStorageError as error:
             raise AnyformatValueError(f"{error}; grant the rights, or name another results_path") from None
 

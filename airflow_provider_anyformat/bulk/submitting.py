@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.bulk.results import ResultsFolder
     from airflow_provider_anyformat.retention.plan import Origin
 
-# Under which key the collection's id is kept for a later try.
-STORE_KEY = "anyformat_collection_id"
+# Under which key a later try finds the collection's id, with the life that it belongs to.
+STORE_KEY = "anyformat_collection"
 
 log = logging.getLogger(__name__)
 
@@ -31,9 +31,6 @@ class Store(Protocol):
 
     def set(self, key: str, value: Any) -> None:
         """Keep a value."""
-
-    def delete(self, key: str) -> None:
-        """Forget it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +51,17 @@ class Try:
     run_started: datetime | None = None
     store: Store | None = None
 
-    def recall(self) -> str | None:
-        """Return the id that an earlier try kept."""
+    def recall(self) -> tuple[str, int] | None:
+        """Return the id that the last submit kept, and the life of that try."""
         kept = None if self.store is None else self.store.get(STORE_KEY)
-        return kept if isinstance(kept, str) else None
+        return (str(kept["collection_id"]), int(kept["life"])) if isinstance(kept, dict) else None
 
     def keep(self, collection_id: str) -> None:
         """Keep the id for a later try; the log has it, too, for one that cannot."""
         if self.store is None:
             return
         try:
-            self.store.set(STORE_KEY, collection_id)
+            self.store.set(STORE_KEY, {"collection_id": collection_id, "life": self.life})
         except Exception as error:  # noqa: BLE001 - the document is submitted and paid for: go on
             log.warning("collection %s could not be kept for a retry: %s", collection_id, type(error).__name__)
 
@@ -119,22 +116,20 @@ class DocumentRun:
 
     def _of_an_earlier_try(self) -> str | None:
         kept = self._try.recall()
+        if kept is not None and kept[1] == self._try.life:
+            return kept[0]
         # Where a repeated submit is recognised, repeating it is surer than looking for a name.
-        if kept is not None or self._client.submits_once:
-            return kept
+        if self._client.submits_once:
+            return None
         found = find_submitted(self._client, self._workflow_id, [self._name], self._try.run_started)
         return the_one(found[self._name], self._name, self._workflow_id)
 
     def _leave_behind(self) -> None:
-        """Say which collection a cleared task leaves, and forget it, so that a retry does not take it."""
+        """Say which collection a cleared task leaves."""
         if not self._try.life:
             return
         left = self._try.recall()
-        if left is not None and self._try.store is not None:
-            self._try.store.delete(STORE_KEY)
-            ids = [left]
-        else:
-            ids = self._listed_before()
+        ids = self._listed_before() if left is None else [left[0]]
         if ids:
             log.warning(
                 "The task was cleared, and submits %a anew; it leaves collection %s, which can be deleted",

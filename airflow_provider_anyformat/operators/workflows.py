@@ -215,7 +215,7 @@ class RunWorkflowBatchOperator(_WaitingOperator):
     :param poll_interval: seconds between two polls, at least 0.5. Default 15. (templated)
     :param timeout: how long each document may take. Default one hour. (templated)
     :param on_lost_reply: see :class:`RunWorkflowOperator`. Default ``"fail"``. (templated)
-    :param cancel_on_kill: whether a killed task deletes what is in flight. Default ``False``. (templated)
+    :param cancel_on_kill: whether a killed task deletes what is still being processed. Default ``False``. (templated)
     :param retry_policy: a retry policy of Airflow 3.3 or later. Default: the DAG's, else ``AnyformatRetryPolicy``.
     :param anyformat_conn_id: id of the connection, of type ``anyformat``. Default ``anyformat_default``. (templated)
     :return: ``{"workflow_id", "documents", "processed", "failed", "collection_ids", "manifest_path"}``; the ids are

@@ -149,6 +149,7 @@ class FileCollectionsTrigger(BaseTrigger):
         self.began = began
         self.anyformat_conn_id = anyformat_conn_id
         self.cancel_on_kill = cancel_on_kill
+        self._waiting = set(collection_ids)
 
     def serialize(self) -> tuple[str, dict[str, Any]]:
         """Return class and parameters; there is no key among them."""
@@ -162,16 +163,16 @@ class FileCollectionsTrigger(BaseTrigger):
         event: dict[str, Any] = {"status": "done", "began": self.began}
         try:
             waits = (await _connect(self.anyformat_conn_id)).shared_waits()
-            await waits.wait_for_all(self.workflow_id, self.collection_ids, self.poll_interval, self.deadline)
+            await waits.wait_for_all(self.workflow_id, self._waiting, self.poll_interval, self.deadline)
         except AnyformatError as error:
             event |= {"status": "failed", "detail": str(error)}
             event |= {"retryable": error.retryable, "retry_after": error.retry_after}
         yield TriggerEvent(event)
 
     async def on_kill(self) -> None:
-        """Delete the collections if that was asked for."""
+        """Delete those still being processed, if that was asked for: the results of the others are yet to be stored."""
         if self.cancel_on_kill:
-            await _cancel(self.anyformat_conn_id, self.collection_ids)
+            await _cancel(self.anyformat_conn_id, sorted(self._waiting))
 
 
 class WorkflowTrigger(BaseEventTrigger):

@@ -198,6 +198,23 @@ def test_what_may_succeed_later_is_retried_and_nothing_else(
     assert summary["processed"] == submits(server) == 12
 
 
+def test_a_cleared_batch_submits_anew_and_its_retry_does_not(
+    server: Sandbox, workflow: str, folder: Path, tmp_path: Path
+) -> None:
+    runs = TaskRuns()
+    made = batch_operator(workflow, str(folder), tmp_path / "out", pattern="*.pdf")
+    first = made.execute(runs.context())["collection_ids"]
+    runs.clear()
+    # The first try dies before it has done anything.
+    runs.context()
+
+    second = made.execute(runs.context())["collection_ids"]
+
+    assert set(second) == set(server.created) - set(first)
+    assert made.execute(runs.context())["collection_ids"] == second
+    assert submits(server) == 24
+
+
 def test_a_wrong_key_stops_the_rest(server: Sandbox, workflow: str, folder: Path, tmp_path: Path) -> None:
     server.revoke_key()
     for number in range(60):
@@ -217,6 +234,23 @@ def test_a_kill_ends_it_red_and_soon(server: Sandbox, workflow: str, folder: Pat
         made.execute(TaskRuns().context())
     assert time.monotonic() - began < 8
     assert server.cancelled == set(server.created)
+
+
+@pytest.mark.parametrize("version", ["v3"], indirect=True)
+def test_a_kill_keeps_what_is_processed_for_the_retry(
+    server: Sandbox, workflow: str, folder: Path, tmp_path: Path
+) -> None:
+    server.processing_seconds = 0
+    server.fail_next(1, "slow", path="/v3/runs/", delay=30)
+    runs = TaskRuns()
+    made = batch_operator(workflow, [str(folder / "doc-00.pdf")], tmp_path / "out", cancel_on_kill=True)
+    server.on_request.append(lambda record: made.on_kill() if "/v3/runs/" in record.path else None)
+    with pytest.raises(AnyformatStoppedError):
+        made.execute(runs.context())
+    server.on_request.clear()
+
+    assert made.execute(runs.context())["collection_ids"] == server.created
+    assert server.deleted == {}
 
 
 def test_deferred_it_goes_on_in_rounds(server: Sandbox, workflow: str, folder: Path, tmp_path: Path) -> None:

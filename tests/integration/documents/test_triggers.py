@@ -13,7 +13,7 @@ import pytest
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AirflowFailException, TaskDeferred
 from airflow_provider_anyformat.exceptions import AnyformatTimeoutError
 from airflow_provider_anyformat.sandbox import Sandbox
-from airflow_provider_anyformat.triggers.files import FileCollectionTrigger, WorkflowTrigger
+from airflow_provider_anyformat.triggers.files import FileCollectionsTrigger, FileCollectionTrigger, WorkflowTrigger
 from tests.support.sandboxes import QUICK, submits
 from tests.support.workflow_runs import TaskRuns, first_event, run_operator
 
@@ -70,6 +70,20 @@ def test_a_user_ends_the_deferred_task(server: Sandbox, workflow: str, cancel: b
     collection_id = server.add_collection(workflow, status="in_progress")
     asyncio.run(trigger(workflow, collection_id, cancel_on_kill=cancel).on_kill())
     assert (collection_id in server) != cancel
+
+
+def test_a_user_ends_a_deferred_batch(server: Sandbox, workflow: str) -> None:
+    over, running, gone = (server.add_collection(workflow, status=s) for s in ("processed", "in_progress", "error"))
+    server.remove_collection(gone)
+    waiting = FileCollectionsTrigger(
+        workflow, [over, running, gone], 0.5, time.time() + 1, time.time(), cancel_on_kill=True
+    )
+
+    assert asyncio.run(first_event(waiting))["status"] == "done"
+    asyncio.run(waiting.on_kill())
+
+    assert server.deleted == {running: 1}
+    assert len(server.requests_to("GET", gone)) <= 1
 
 
 def test_many_waits_use_half_of_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
