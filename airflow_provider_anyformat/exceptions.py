@@ -111,7 +111,7 @@ class AnyformatServerError(AnyformatError):
 
 
 class AnyformatConnectionError(AnyformatError):
-    """No answer, or none that can be read: DNS, connect, TLS, proxy, reset, time-out, to the end. Retryable."""
+    """No answer, or an unreadable one: DNS, connect, TLS, proxy, reset, time-out, to the end. Retryable."""
 
     retryable = True
 
@@ -131,7 +131,7 @@ class AnyformatLostReplyError(AnyformatError):
 
 
 class AnyformatTimeoutError(AnyformatError):
-    """The processing had not ended by the deadline; the collection stays, and a retry waits on. Retryable."""
+    """The processing had not ended by the deadline; the collection stays, and a retry goes on waiting. Retryable."""
 
     retryable = True
 

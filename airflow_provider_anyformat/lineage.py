@@ -1,4 +1,4 @@
-"""What OpenLineage is told of a run; its provider calls this, and without it nothing here is imported."""
+"""What OpenLineage learns about a run; its provider calls this, and without it nothing here is imported."""
 
 from __future__ import annotations
 

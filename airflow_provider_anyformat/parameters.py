@@ -72,7 +72,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "plan_digest": Parameter(readers.digest, "64 hexadecimal digits"),
     "plan_ttl": Parameter(readers.duration, _DURATIONS),
     "approved_by": Parameter(
-        readers.person, "a name, or the responded_by_user of an ApprovalOperator; None for nobody"
+        readers.person, "a name, or the responded_by_user of an ApprovalOperator; None where no name is on record"
     ),
     "basis": Parameter(readers.basis, "a text of at most 1000 characters: the law or the contract"),
     "holds": Parameter(readers.file, "the absolute path of a file of legal holds: /dags/holds.yaml"),
@@ -91,7 +91,7 @@ PARAMETERS: Final[Mapping[str, Parameter]] = {
     "on_lost_reply": Parameter(readers.word("fail", "resubmit"), '"fail" or "resubmit"'),
     "on_partial_failure": Parameter(readers.word("fail", "continue"), '"fail" or "continue"'),
 }
-# Airflow has nobody on record where an approval has a default answer that counts when the time is over.
+# Airflow records no name where an approval's default answer counts after the timeout.
 MAY_BE_NULL = frozenset({"approved_by"})
 
 

@@ -1,4 +1,4 @@
-"""Where the server is and the key for it: what of a connection is accepted, before anything is sent."""
+"""The server's address and the key: checked before anything is sent."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from airflow_provider_anyformat.exceptions import AnyformatValueError
 DEFAULT_BASE_URL = "https://api.anyformat.ai"
 
 _KEY = re.compile(r"[\x21-\x7e]{8,}")
-# RFC 1035 section 2.3.4: what is longer cannot be looked up. Underscores occur in the names of containers.
+# RFC 1035 section 2.3.4: a longer name cannot be looked up. Underscores occur in the names of containers.
 _HOST_NAME = re.compile(
     r"(?=.{1,253}$)[A-Za-z0-9]([\w-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([\w-]{0,61}[A-Za-z0-9])?)*", re.ASCII
 )
@@ -35,7 +35,7 @@ def check_api_key(value: object, field: str = "api_key") -> str:
         )
     if not isinstance(value, str) or not _KEY.fullmatch(value):
         raise AnyformatValueError(
-            f"{field}: the API key (not shown) is not one: it needs at least 8 printable ASCII characters without"
+            f"{field}: the API key (not shown) is not valid: it needs at least 8 printable ASCII characters without"
             " blanks or line breaks; copy it again, without the line break that a secrets file may end in"
         )
     return value
@@ -59,7 +59,8 @@ def check_base_url(host: object, *, schema: object = None, port: object = None) 
         ``/v3`` is dropped.
     :param schema: ``https`` (default) or ``http``, which is for loopback only: the key never travels in clear.
     :param port: 1 to 65535; default: the scheme's.
-    :raises AnyformatValueError: one of them is none, they contradict each other, or ``http`` would leave this machine.
+    :raises AnyformatValueError: one of them is not valid, they contradict each other, or ``http`` would leave this
+        machine.
     """
     text = _text("host", host) or DEFAULT_BASE_URL
     if _NO_PART_OF_A_HOST.search(text):

@@ -50,7 +50,7 @@ def check_id(value: object, field: str = "collection_id") -> str:
 
     :param value: what the user gave, after templating.
     :param field: the parameter's name, for the message; default ``collection_id``.
-    :raises AnyformatValueError: it is no id; the message names the field, the value and a way out.
+    :raises AnyformatValueError: it is not a valid id; the message names the field, the value and a way out.
     """
     if is_id(value):
         return value
@@ -94,7 +94,7 @@ class FileCollection:
 
     :param id: id of the collection, the one that a delete takes.
     :param workflow_id: the workflow whose listing showed it.
-    :param status: as sent; empty where the server sent none, or something that is no text.
+    :param status: as sent; empty where the server sent none, or something other than text.
     :param name: the document's name; ``None`` where the server sent none.
     :param created_at: aware, in the zone it came in; ``None`` where it is missing or unreadable.
     :param updated_at: likewise.
@@ -118,16 +118,20 @@ class FileCollection:
 
         :param row: the decoded JSON object.
         :param workflow_id: the workflow that was asked for; default empty.
-        :raises AnyformatListingError: ``row`` is no object, or an id in it is none.
+        :raises AnyformatListingError: ``row`` is not an object, or an id in it is not valid.
         """
         if type(row) is not dict:
             # Its content is not shown: names of documents are often personal data.
-            raise AnyformatListingError(f"results: a row is of type {type(row).__name__}, and no object with an id")
+            raise AnyformatListingError(f"results: a row is of type {type(row).__name__}, not an object with an id")
         collection_id, file_id = row.get("id"), row.get("file_id")
         if not is_id(collection_id):
-            raise AnyformatListingError(f"results: the server sent the id {shown(collection_id)}, which is none")
+            raise AnyformatListingError(
+                f"results: the server sent the id {shown(collection_id)}, which is not a valid id"
+            )
         if file_id is not None and not is_id(file_id):
-            raise AnyformatListingError(f"results: the server sent the file_id {shown(file_id)}, which is none")
+            raise AnyformatListingError(
+                f"results: the server sent the file_id {shown(file_id)}, which is not a valid id"
+            )
         status, name, created, updated = map(row.get, _FIELDS)
         created_at, updated_at = parse_timestamp(created), parse_timestamp(updated)
         unreadable: tuple[str, ...] = ()
@@ -151,7 +155,7 @@ def parse_timestamp(text: object) -> datetime | None:
     """
     Read an ISO 8601 timestamp with date and time; one without a zone is UTC, as anyformat's API page says.
 
-    :return: an aware ``datetime``, or ``None`` for anything that is no such text or cannot be said in UTC.
+    :return: an aware ``datetime``, or ``None`` for any other text, and for a moment that UTC cannot express.
     """
     if type(text) is not str or len(text) < _SHORTEST_TIMESTAMP:
         return None
@@ -162,7 +166,7 @@ def parse_timestamp(text: object) -> datetime | None:
         if moment.tzinfo is None:
             return moment.replace(tzinfo=UTC)
         if moment.year in _EDGE_YEARS:
-            # Their first and last hours cannot be said in UTC.
+            # UTC cannot express their first and last hours.
             moment.astimezone(UTC)
     except (ValueError, OverflowError):
         return None
@@ -179,7 +183,7 @@ class Rows(Sequence[FileCollection]):
 
     :param results: the decoded JSON objects.
     :param workflow_id: the workflow that was asked for.
-    :raises AnyformatListingError: a row is no object, or an id in it is none.
+    :raises AnyformatListingError: a row is not an object, or an id in it is not valid.
     """
 
     __slots__ = ("_moments", "_results", "_sent", "workflow_id")
@@ -265,7 +269,7 @@ def _sent(results: list[Any]) -> list[tuple[Any, ...]]:
     try:
         return list(map(_SENT, results))
     except (KeyError, TypeError):
-        # Servers may leave file_id out. What is no object has no id either, and is found by that.
+        # Servers may leave file_id out. A row that is not an object has no id either, and is found by that.
         rows = [row if type(row) is dict else {} for row in results]
         return list(zip(*([row.get(field) for row in rows] for field in _COLUMNS), strict=True))
 
@@ -306,9 +310,9 @@ class Page:
     One page of a listing, as the server answered it.
 
     :param collections: the rows, in the server's order.
-    :param count: how many rows the server says there are in all; ``None`` where it does not say.
+    :param count: how many rows there are in all, as the server says; ``None`` where it does not.
     :param page: number of this page, from 1.
-    :param page_size: rows a page, as the server applied it (it caps what was asked for).
+    :param page_size: rows per page, as the server applied it (it caps what was asked for).
     :param server_date: the answer's ``Date`` header; ``None`` where it was missing or unreadable.
     """
 
@@ -330,9 +334,9 @@ class Page:
         results, count, page_size = body.get("results"), body.get("count"), body.get("page_size")
         where = f"page {number} of workflow {workflow_id} cannot be used"
         if not isinstance(results, list):
-            raise AnyformatListingError(f"{where}: results: it is of type {type(results).__name__}, and no list")
+            raise AnyformatListingError(f"{where}: results: it is of type {type(results).__name__}, not a list")
         if type(count) is not int or count < 0:
-            raise AnyformatListingError(f"{where}: count: {shown(count)} is no number of rows")
+            raise AnyformatListingError(f"{where}: count: {shown(count)} is not a number of rows")
         if type(page_size) is not int or not 1 <= page_size <= 1000:
             raise AnyformatListingError(f"{where}: page_size: {shown(page_size)} is not a number from 1 to 1000")
         if body.get("page") != number:
@@ -351,7 +355,7 @@ class Page:
         items = body.get("items")
         where = f"page {number} of workflow {workflow_id} cannot be used"
         if not isinstance(items, list):
-            raise AnyformatListingError(f"{where}: items: it is of type {type(items).__name__}, and not a list")
+            raise AnyformatListingError(f"{where}: items: it is of type {type(items).__name__}, not a list")
         rows = Rows(items, workflow_id)
         if not all(rows.statuses()):
             raise AnyformatListingError(f"{where}: items: a row has no status")

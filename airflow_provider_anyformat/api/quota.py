@@ -1,4 +1,4 @@
-"""Pacing by what the server says of its rate limit, shared by the threads of one task."""
+"""Pacing by the server's rate-limit headers, shared by the threads of one task."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ class RateLimiter:
     until the window's end, else for a second. Beyond ``longest_wait`` no call waits for it: each fails before it is
     sent.
 
-    All state is changed under one lock, and nobody sleeps while holding it.
+    All state is changed under one lock, and no thread sleeps while holding it.
 
     :param reserve: share of each window that is left to the key's other users, 0 to 0.9. Default 0.1.
     :param longest_wait: seconds, the longest wait after a 429. Default 120. Windows of up to ``LONGEST_WINDOW`` seconds
@@ -130,7 +130,7 @@ class RateLimiter:
         """
         Wait until a request may be sent.
 
-        :param sleep: sleeps for so many seconds; what it raises ends the wait.
+        :param sleep: sleeps for a number of seconds; what it raises ends the wait.
         :return: the moment at which the request may go, for :meth:`release`.
         :raises AnyformatRateLimitError: a 429 told to wait, and what is left of it is longer than ``longest_wait``.
         """
@@ -142,9 +142,9 @@ class RateLimiter:
 
     def try_acquire(self) -> tuple[float | None, float]:
         """
-        Take leave to send a request if there is room for it now; never wait.
+        Let a request go if there is room for it now; never wait.
 
-        :return: what :meth:`release` wants to have, or ``None`` and the seconds until it is worth another try.
+        :return: what :meth:`release` takes, or ``None`` and the seconds until it is worth another try.
         :raises AnyformatRateLimitError: see :meth:`acquire`.
         """
         with self._lock:

@@ -135,7 +135,7 @@ class Reply:
         """
         Decode the body.
 
-        :raises ValueError: it is no JSON, or nested beyond reason.
+        :raises ValueError: it is not JSON, or nested too deeply.
         """
         try:
             return json.loads(self.body)
@@ -143,7 +143,7 @@ class Reply:
             raise ValueError("the body is nested too deeply") from None
 
     def json_object(self) -> dict[str, Any] | None:
-        """Decode the body; ``None`` where it is no JSON object."""
+        """Decode the body; ``None`` where it is not a JSON object."""
         body = _decoded(self)
         return body if isinstance(body, dict) else None
 
@@ -166,7 +166,7 @@ def is_own(reply: Reply) -> bool:
 
 def error_from_reply(reply: Reply, *, secret: str = "", kind: type[AnyformatError] | None = None) -> AnyformatError:
     """
-    Turn a reply that is no success into the exception for it.
+    Turn a reply that is not a success into an exception.
 
     :param reply: the reply; its body may hold anything.
     :param secret: the API key, which the server's text might repeat; it is struck out before anything else.
@@ -216,7 +216,7 @@ def read_retry_after(headers: Mapping[str, str]) -> float | None:
     """
     Read ``Retry-After``: seconds, or a date (RFC 9110 section 10.2.3).
 
-    A date is held against the reply's own ``Date`` where that can be read, for the worker's clock may be wrong.
+    A date is held against the reply's own ``Date`` where that can be read, because the worker's clock may be wrong.
 
     :return: seconds, at most 1e8, 0.0 for a date in the past; ``None`` for a header that is missing or makes no sense.
     """
@@ -273,7 +273,7 @@ def _phrase(status: int) -> str:
     try:
         return HTTPStatus(status).phrase
     except ValueError:
-        return "a status that is in no standard"
+        return "a status that no standard defines"
 
 
 def _decoded(reply: Reply) -> Any:
@@ -288,7 +288,7 @@ def _label(value: object, secret: str) -> str | None:
 
 
 def _items(body: Any, secret: str) -> list[str]:
-    """List what the decoded body says, a line an item; ``input`` and ``ctx`` repeat the user's data and stay out."""
+    """List what the decoded body says, one line per item; ``input`` and ``ctx`` repeat the user's data and stay out."""
     detail = body
     if isinstance(body, dict):
         detail = body.get("detail")

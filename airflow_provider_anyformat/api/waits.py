@@ -53,7 +53,7 @@ class Wait:
 
     :param workflow_id: the workflow.
     :param collection_id: the collection.
-    :param poll_interval: seconds between two looks.
+    :param poll_interval: seconds between two polls.
     :param deadline: when it is over, in seconds since the epoch: a wait may move to another process.
     """
 
@@ -90,7 +90,7 @@ class Wait:
             if self.left() <= 0:
                 raise AnyformatTimeoutError(
                     f"collection {self.collection_id} was not finished when the time was over: {known}. It stays, and a"
-                    " retry of the task waits on, without a new submit"
+                    " retry of the task goes on waiting without submitting again"
                 )
             pause = min(pause, max(self.left(), 0.0))
 
@@ -131,7 +131,7 @@ def from_event(event: Mapping[str, Any]) -> RunState:
     """
     Return how the run ended.
 
-    :raises AnyformatError: the wait ended otherwise, or the event says nothing known.
+    :raises AnyformatError: the wait ended otherwise, or the event has an unknown status.
     """
     status, detail = event.get("status"), str(event.get("detail") or "")
     if status == "timeout":
@@ -145,9 +145,9 @@ def from_event(event: Mapping[str, Any]) -> RunState:
 
 def check_done(event: Mapping[str, Any]) -> None:
     """
-    Check what a resumed task is told of many waits.
+    Check what the trigger's event says of many waits.
 
-    :raises AnyformatError: they failed, or the event says nothing known.
+    :raises AnyformatError: they failed, or the event has an unknown status.
     """
     if event.get("status") != "done":
         raise AnyformatError(

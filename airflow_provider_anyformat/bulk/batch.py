@@ -396,5 +396,5 @@ class Batch:
 
     @staticmethod
     def _unfinished(row: Row) -> str:
-        waits_on = f"collection {row.collection_id} was not finished when the time was over; a retry waits on"
+        waits_on = f"collection {row.collection_id} was not finished at the timeout; a retry goes on waiting"
         return waits_on if row.collection_id else "it was not submitted, because something stopped the rest"

@@ -148,7 +148,7 @@ def the_one(rows: Sequence[FileCollection], name: str, workflow_id: str) -> str 
     """
     Return the id of the collection that an earlier try submitted; ``None`` where there is none.
 
-    :raises AnyformatValueError: nobody can tell which one it is.
+    :raises AnyformatValueError: it cannot be told which one it is.
     """
     if not rows:
         return None

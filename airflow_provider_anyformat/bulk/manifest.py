@@ -1,4 +1,4 @@
-"""The manifest of a batch: one row a document, on storage before the first submit."""
+"""The manifest of a batch: one row per document, on storage before the first submit."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ class Manifest:
         """
         Read what an earlier try left; say whether there was anything.
 
-        :raises AnyformatStorageError: it cannot be read, so that nobody knows what was submitted.
+        :raises AnyformatStorageError: it cannot be read, so what was submitted is unknown.
         """
         try:
             lines = self._folder.read(self._name).splitlines()

@@ -53,7 +53,7 @@ def plan_markdown(plan: PurgePlan) -> str:
     :param plan: the plan of a purge.
     """
     numbers = dict.fromkeys(plan.workflow_ids, 0) | Counter(str(row.workflow_id) for row in plan.rows)
-    # The most first, for those are the ones to look at where not all fit.
+    # The most first, because those are the ones to look at where not all fit.
     by_workflow = sorted(numbers.items(), key=lambda pair: -pair[1])
     periods = _periods(plan)
     for shown in range(min(len(by_workflow), MOST_MARKDOWN // 10), -1, -1):

@@ -99,12 +99,12 @@ class DocumentRun:
         """
         Return the collection of this document: that of an earlier try, else a new one.
 
-        :raises AnyformatError: there is none, or nobody can tell which one it is.
+        :raises AnyformatError: it was not submitted, or it cannot be told which one it is.
         """
         if self._try.is_retry:
             earlier = self._of_an_earlier_try()
             if earlier is not None:
-                log.info("An earlier try submitted %a as collection %s: waiting on for it", self._name, earlier)
+                log.info("An earlier try submitted %a as collection %s: going on waiting for it", self._name, earlier)
                 return earlier
         document = self._read()
         self._leave_behind()
@@ -132,7 +132,7 @@ class DocumentRun:
         ids = self._listed_before() if left is None else [left[0]]
         if ids:
             log.warning(
-                "The task was cleared, and submits %a anew; it leaves collection %s, which can be deleted",
+                "The task was cleared, and submits %a again; it leaves collection %s behind, which can be deleted",
                 self._name,
                 ", ".join(ids),
             )

@@ -71,7 +71,7 @@ class Output:
 
     @contextmanager
     def progress(self, words: str) -> Iterator[Callable[[int, int | None], None]]:
-        """Show how far long work is, to a person at a terminal; yield what is told ``(done, total)``."""
+        """Show how far long work is, to a person at a terminal; yield a function to call with ``(done, total)``."""
         if self.as_json or not sys.stderr.isatty():
             yield no_progress
             return

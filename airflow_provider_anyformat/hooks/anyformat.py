@@ -118,7 +118,7 @@ class AnyformatHook(BaseHook):
 
         :param collection_id: the ``id`` that the upload or the run returned.
         :return: ``"deleted"``, or ``"already_gone"`` when an earlier try of this very call must have deleted it.
-        :raises AnyformatError: it was not deleted, or nobody knows (``fate_unknown``).
+        :raises AnyformatError: it was not deleted, or it is not known whether it was (``fate_unknown``).
         """
         return self.get_conn().delete_file_collection(collection_id)
 
@@ -173,7 +173,7 @@ class AnyformatHook(BaseHook):
 
         :param workflow_id: the workflow.
         :param collection_id: the collection.
-        :param poll_interval: seconds between two looks. Default 15.
+        :param poll_interval: seconds between two polls. Default 15.
         :param timeout: how long.
         :return: how it ended; ``status`` is ``processed``, ``error`` or ``cancelled``.
         :raises AnyformatTimeoutError: it did not end in time.
@@ -267,7 +267,7 @@ class AnyformatHook(BaseHook):
             self.anyformat_conn_id, "anyformat_conn_id", "create it with type anyformat and the API key as its password"
         )
         if connection.conn_type and connection.conn_type != self.conn_type:
-            # Its password is a secret of somebody else's, and would be sent to this service.
+            # Its password is another service's secret, and would be sent to this one.
             raise AnyformatValueError(
                 f"anyformat_conn_id: the connection {shown(self.anyformat_conn_id)} is of type"
                 f" {shown(connection.conn_type)}; name one of type anyformat"

@@ -61,7 +61,7 @@ def open_path(path: str, field: str) -> Path | ObjectStoragePath:
         install = "pip install 'apache-airflow-providers-amazon[s3fs]', on Airflow 2.11.0 also 'universal-pathlib<0.3'"
         hint = f" ({install})" if scheme in ("s3", "s3a") else ""
         raise AnyformatValueError(
-            f"{field}: {shown(path)} needs a file system for {scheme}://, and there is none that works{hint}: {error}"
+            f"{field}: {shown(path)} needs a file system for {scheme}://, and no installed one works{hint}: {error}"
         ) from None
     return root
 

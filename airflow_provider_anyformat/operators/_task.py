@@ -372,7 +372,7 @@ def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
     if len(ids) > LARGEST_LIST:
         raise AnyformatValueError(
             f"limit: {len(ids)} ids are more than the {LARGEST_LIST} that one XCom should hold; set limit to take fewer"
-            " a run (with batch_size for larger batches), or let PurgeFileCollectionsOperator do it in one task"
+            " per run (with batch_size for larger batches), or let PurgeFileCollectionsOperator do it in one task"
         )
     if batch_size is NOT_GIVEN:
         return ids
@@ -383,6 +383,6 @@ def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
     if len(batches) > most:
         raise AnyformatValueError(
             f"batch_size: {len(ids)} ids in batches of {batch_size} make {len(batches)} batches, and Airflow maps a"
-            f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer a run"
+            f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer per run"
         )
     return batches

@@ -1,5 +1,5 @@
 """
-The page's files, served to whoever asks: Airflow asks nobody for a login in front of a plugin's own routes.
+The page's files, served without a login, because Airflow does not protect a plugin's own routes.
 
 So they hold no data. The page asks Airflow's REST API for that, with the session of whoever looks at it.
 """

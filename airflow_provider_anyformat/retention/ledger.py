@@ -139,7 +139,7 @@ class Ledger:
 
     def write_plan(self, plan: PurgePlan) -> None:
         """
-        Write the plan. A folder with a ``plan.json`` has a whole plan, for that is written last.
+        Write the plan. A folder with a ``plan.json`` has a whole plan, because that is written last.
 
         :raises AnyformatLedgerError: it could not be written: nothing may be deleted.
         """

@@ -84,7 +84,7 @@ class Applied:
     :param plan_path: where that plan lies.
     :param plan_digest: its digest.
     :param policy: its policy, as its ``plan.json`` has it, with the holds that came since.
-    :param approved_by: who approved it; ``None`` if nobody is on record.
+    :param approved_by: who approved it; ``None`` if no name is on record.
     """
 
     plan_path: str
@@ -266,7 +266,7 @@ class PurgePlan:
                 f" allows {most}. Nothing was deleted. If that many are meant to go, raise max_deletions"
             )
             if self.policy is not None:
-                tripped["max_deletions"] += ", or set limit to take so many a run, oldest first"
+                tripped["max_deletions"] += ", or set limit to delete fewer per run, oldest first"
             tripped["max_deletions"] += "."
         if self.due * 100 > percent * self.listed:
             tripped["max_deletions_percent"] = (

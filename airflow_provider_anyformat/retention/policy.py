@@ -81,7 +81,7 @@ class RetentionPolicy:
     :param exclude_collection_ids: legal holds: ids of collections or of files; default none.
     :param include_names: globs on the whole name, with case; default none, which includes every row.
     :param exclude_names: globs on the whole name, without case; default none.
-    :param keep_last: the newest so many of each workflow stay; default 0.
+    :param keep_last: number of newest rows of each workflow that stay; default 0.
     :param holds: legal holds with a case each; default none.
     :raises AnyformatValueError: a value would select more than it says.
     """
@@ -104,11 +104,11 @@ class RetentionPolicy:
         if self.age_by not in ("created_at", "updated_at"):
             raise AnyformatValueError(f'age_by: {shown(self.age_by)} is neither "created_at" nor "updated_at"')
         if self.keep_last < 0:
-            raise AnyformatValueError(f"keep_last: {self.keep_last} is negative; 0 keeps none for being new")
+            raise AnyformatValueError(f"keep_last: {self.keep_last} is negative; 0 keeps no row for being new")
         for name in ("statuses", "exclude_collection_ids", "include_names", "exclude_names"):
             # The characters of a text would be taken for entries, and "*" for a glob.
             if isinstance(getattr(self, name), str):
-                raise AnyformatValueError(f"{name}: {shown(getattr(self, name))} is no sequence of texts")
+                raise AnyformatValueError(f"{name}: {shown(getattr(self, name))} is not a sequence of texts")
 
     def check_min_retention(self, min_retention: MinRetention, field: str = "older_than") -> None:
         """
@@ -354,7 +354,7 @@ def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetim
     1. ``held``: ``exclude_collection_ids`` names its ``id`` or ``file_id``, or one of ``holds`` that is in force at
        ``now`` matches it. A hold wins over everything.
     2. ``contradictory``: another row names the same id and says something else.
-    3. ``status_unknown``: its status is none that anyformat documents, or missing.
+    3. ``status_unknown``: its status is missing, or not one that anyformat documents.
     4. ``status``: its status is not one of ``statuses``, or is not a finished one.
     5. ``name``: it matches no glob of ``include_names`` or one of ``exclude_names``; or it has no name, and either is
        given.

@@ -135,11 +135,11 @@ class StoredPlan:
 
         :param held: legal holds that came since.
         :param holds: legal holds with a case, as they are now.
-        :raises AnyformatValueError: it is no plan of a purge, or one that nobody can look at a second time.
+        :raises AnyformatValueError: it is not the plan of a purge, or one that cannot be checked a second time.
         """
         found = self.content["policy"]
         if found is None:
-            raise AnyformatValueError(f"plan_path: it is no plan of a purge, but a list of ids. {_AGAIN}")
+            raise AnyformatValueError(f"plan_path: it is a list of ids, not the plan of a purge. {_AGAIN}")
         for row in self.rows:
             if row.workflow_id not in self.workflow_ids:
                 raise AnyformatValueError(
@@ -202,5 +202,5 @@ def duration_of(text: str) -> timedelta:
     """
     found = _DURATION.fullmatch(text)
     if found is None:
-        raise ValueError(f"{shown(text)} is no duration of days and seconds")
+        raise ValueError(f"{shown(text)} is not a duration of days and seconds")
     return timedelta(days=int(found[1] or 0), seconds=float(found[2] or 0))

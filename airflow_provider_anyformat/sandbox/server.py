@@ -135,7 +135,8 @@ class Sandbox(Settings):
         :param id: default: a new UUID.
         :param name: may be ``None``.
         :param status: stays as it is; default ``processed``.
-        :param created_at: default now. Text is shown as it is, be it a timestamp or not, and ``None`` as ``null``.
+        :param created_at: default now. Text is sent as it is, also where it is not a timestamp, ``None`` as
+            ``null``.
         :param updated_at: likewise; default: as ``created_at``.
         :param file_id: default: one of its own, if ``file_ids`` is set.
         """

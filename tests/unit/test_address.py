@@ -303,7 +303,7 @@ def test_no_key(key: Any) -> None:
     ids=ascii,
 )
 def test_what_is_no_key(key: Any) -> None:
-    with pytest.raises(AnyformatValueError, match=r"^password: the API key \(not shown\) is not one") as caught:
+    with pytest.raises(AnyformatValueError, match=r"^password: the API key \(not shown\) is not valid") as caught:
         check_api_key(key, "password")
     assert "SECRET" not in str(caught.value)
     with pytest.raises(AnyformatValueError, match=r"^api_key: "):

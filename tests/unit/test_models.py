@@ -70,7 +70,7 @@ def test_a_page_with_an_id_that_is_none_is_no_page(ids: list[str], file_ids: lis
     if usable:
         assert [row.id for row in Rows(results, "wf")] == [row["id"] for row in results]
         return
-    with pytest.raises(AnyformatListingError, match="which is none"):
+    with pytest.raises(AnyformatListingError, match="which is not a valid id"):
         Rows(results, "wf")
 
 

@@ -294,10 +294,10 @@ def test_repeats_in_jsons_spelling() -> None:
         (412, "the results are not ready"),
         (429, "rate limit"),
         (451, "Unavailable For Legal Reasons"),
-        (499, "a status that is in no standard"),
+        (499, "a status that no standard defines"),
         (500, "Internal Server Error"),
         (503, "Service Unavailable"),
-        (799, "a status that is in no standard"),
+        (799, "a status that no standard defines"),
     ],
 )
 def test_each_status_has_a_sentence(status: int, phrase: str) -> None:
