@@ -19,7 +19,7 @@ What can go wrong between a DAG and anyformat.
     ├── AnyformatTimeoutError         not processed by the deadline           retryable
     ├── AnyformatListingError         a listing that may have a gap           retryable
     ├── AnyformatStoppedError         the task was told to end                retryable
-    ├── AnyformatLedgerError          the ledger could not be written         retryable
+    ├── AnyformatLedgerError          no record or evidence can be kept       retryable
     ├── AnyformatStorageError         an archive or a plan was out of reach   retryable
     └── AnyformatBulkError            some of many were not deleted           as the failures are
 
@@ -149,7 +149,11 @@ class AnyformatStoppedError(AnyformatError):
 
 
 class AnyformatLedgerError(AnyformatError):
-    """The ledger could not be written, so nothing more is deleted. Retryable: disks are emptied and rights granted."""
+    """
+    The ledger could not be written or read, or Airflow's ``task_state_store``, so nothing more is deleted. Retryable.
+
+    Disks are emptied, rights granted, and servers come back.
+    """
 
     retryable = True
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.bulk.pool import MISSING_AT_THE_START
 from airflow_provider_anyformat.bulk.report import log_plan
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.earlier import maybe_deleted
+from airflow_provider_anyformat.retention.earlier import Earlier
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.usual import guarded, usual_deletions
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.retention.ledger import Outcome
     from airflow_provider_anyformat.retention.policy import RetentionPolicy
+
+_WAY_OUT = "set ledger_path, which says what they deleted"
+
+log = logging.getLogger(__name__)
 
 
 def list_due(
@@ -65,29 +70,36 @@ def delete_ids(
     :raises AnyformatError: a guard tripped, or something was not deleted.
     """
     usual = usual_deletions(options.ledger, options.origin, guards)
-    earlier = maybe_deleted(options.ledger, options.origin)
+    earlier = _earlier(options)
     plan = PurgePlan.of_ids(
         collection_ids,
         held=held,
         guards=guards,
         origin=options.origin,
         now=datetime.now(UTC),
-        earlier=earlier or (),
+        earlier=earlier.ids,
     )
     plan = guarded(plan, usual)
     log_plan(plan)
 
     def resolve_missing(outcome: Outcome) -> Outcome:
-        was_sent = is_retry and (earlier is None or canonical_id(outcome.collection_id) in earlier)
+        was_sent = is_retry and earlier.may_have_deleted(outcome.collection_id)
         return replace(outcome, outcome="already_gone" if was_sent or ignore_if_missing else "failed")
 
+    if not is_retry or earlier.sent_nothing:
+        missing_alarm: int | None = MISSING_AT_THE_START
+    else:
+        # What an earlier try deleted stands first, and is missing now; but all of it needs evidence.
+        missing_alarm = None if earlier.is_known else max(MISSING_AT_THE_START, len(plan.rows))
+    if is_retry and not earlier.names_all:
+        log.warning("On this retry, a collection that is missing counts as deleted by an earlier try; %s", _WAY_OUT)
     return DeletionRun(
         client.paced(options.quota_reserve),
         plan,
         options,
         resolve_missing=resolve_missing,
-        # Without a ledger nobody knows what an earlier try has sent.
-        abort_if_all_missing=not is_retry or (earlier is not None and not earlier),
+        missing_alarm=missing_alarm,
+        earlier=earlier,
     ).carry_out()
 
 
@@ -113,11 +125,21 @@ def purge(
     """
     usual = usual_deletions(options.ledger, options.origin, guards)
     scan = Scanner(client.paced(options.quota_reserve), workflow_ids, policy).scan()
-    earlier = maybe_deleted(options.ledger, options.origin) or ()
-    plan = guarded(make_plan(scan, guards, options.origin, earlier), usual)
+    earlier = _earlier(options)
+    plan = guarded(make_plan(scan, guards, options.origin, earlier.ids), usual)
     log_plan(plan)
-    run = DeletionRun(client, plan, options)
+    run = DeletionRun(client, plan, options, earlier=earlier)
     return run.only_plan() if plan_only else run.carry_out(scan)
+
+
+def _earlier(options: RunOptions) -> Earlier:
+    earlier = Earlier(options.ledger, options.store, options.origin)
+    if options.origin.try_number > 1 and not earlier.names_all:
+        log.warning(
+            "Nothing says which collections earlier tries deleted, so limit and max_deletions count this try alone; %s",
+            _WAY_OUT,
+        )
+    return earlier
 
 
 def make_plan(scan: Scan, guards: Guards, origin: Origin, earlier: Collection[str] = ()) -> PurgePlan:

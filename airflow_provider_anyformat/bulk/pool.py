@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # This many failures in a row mean the server or the key is at fault, not the collections.
 FAILURES_IN_A_ROW = 20
-# If the first 20 ids, or all of a short list, are missing, the ids or the key are wrong.
+# All of a list that are missing mean that the ids or the key are wrong; so do the first 20 at a first try.
 MISSING_AT_THE_START = 20
 MISSING_OF_ALL = 5
 # Seconds that answers in flight are waited for when the task has to end.
@@ -68,7 +68,8 @@ class DeletePool:
     :param archive: keeps each collection's results before it is deleted; ``None`` for no archive.
     :param resolve_missing: says what became of one for which the answer was HTTP 404; called in the threads.
     :param unlisted: ids that are looked up and never deleted, because no listing shows them.
-    :param abort_if_all_missing: whether ids that are all missing from the start stop the rest.
+    :param missing_alarm: this many ids that are all missing from the start stop the rest, and so do all of a list of
+        five or more; ``None``: they may be missing.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class DeletePool:
         archive: Archive | None = None,
         resolve_missing: Callable[[Outcome], Outcome],
         unlisted: Container[str] = frozenset(),
-        abort_if_all_missing: bool = False,
+        missing_alarm: int | None = None,
     ) -> None:
         self._client = client
         self._recorder = recorder
@@ -88,7 +89,7 @@ class DeletePool:
         self._archive = archive
         self._resolve_missing = resolve_missing
         self._unlisted = unlisted
-        self._abort_if_all_missing = abort_if_all_missing
+        self._missing_alarm = missing_alarm
         self._lock = threading.Lock()
         self._todo: Iterator[PlannedRow] = iter(())
         self._total = 0
@@ -153,7 +154,7 @@ class DeletePool:
         except BaseException:
             finish_despite_signals(self.shutdown)
             raise
-        if self._abort_if_all_missing and MISSING_OF_ALL <= self._missing == self._finished:
+        if self._missing_alarm is not None and MISSING_OF_ALL <= self._missing == self._finished:
             self.all_missing = True
         return list(self._todo)
 
@@ -267,7 +268,7 @@ class DeletePool:
         self._finished += outcome.outcome != "not_attempted"
         if found.outcome == "missing":
             self._missing += 1
-            if self._abort_if_all_missing and MISSING_AT_THE_START <= self._missing == self._finished:
+            if self._missing_alarm is not None and self._missing_alarm <= self._missing == self._finished:
                 self.all_missing = True
         if outcome.is_gone or outcome.outcome in KEPT_AFTER_ALL:
             self._in_a_row = 0

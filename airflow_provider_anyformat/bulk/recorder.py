@@ -11,6 +11,7 @@ from typing import Any
 
 from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.retention.earlier import MAYBE_DELETED
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.reasons import KEPT_AFTER_ALL
 
@@ -64,6 +65,11 @@ class Recorder:
     def has_unknown(self) -> bool:
         """Whether it is not known of some what became of them."""
         return "unknown" in self._outcomes.values()
+
+    @property
+    def maybe_deleted(self) -> list[str]:
+        """The ids that this try may have deleted."""
+        return [name for name, outcome in self._outcomes.items() if outcome in MAYBE_DELETED]
 
     def record(self, outcome: Outcome) -> None:
         """Keep one outcome; a later one for the same id replaces it."""

@@ -29,6 +29,7 @@ from airflow_provider_anyformat.retention.settling import settle
 if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.bulk.scan import Scan
+    from airflow_provider_anyformat.retention.earlier import Earlier, Store
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.policy import PlannedRow
     from airflow_provider_anyformat.retention.signing import Signer
@@ -51,6 +52,7 @@ class RunOptions:
     :param ledger: the folder below which the run is recorded; default: no ledger.
     :param signer: signs the run's summary in the ledger; default: it is not signed.
     :param archive: the folder for results, kept before a collection is deleted; default: no archive.
+    :param store: what Airflow keeps for the task's later tries; default: nothing is kept.
     :param push: keeps a value under a key where other tasks find it: the summary, before a failing run raises; default:
         nothing is kept.
     """
@@ -61,6 +63,7 @@ class RunOptions:
     ledger: Folder | None = None
     signer: Signer | None = None
     archive: Folder | None = None
+    store: Store | None = None
     push: Callable[[str, Any], object] = lambda *_: None
 
 
@@ -73,7 +76,8 @@ class DeletionRun:
     :param options: how.
     :param unlisted: planned ids that the listing does not show; they are looked up and never deleted.
     :param resolve_missing: see :class:`DeletePool`; default: the server says whether it is gone.
-    :param abort_if_all_missing: see :class:`DeletePool`.
+    :param missing_alarm: see :class:`DeletePool`.
+    :param earlier: told what this try may delete, and what it may have deleted; default: no later try has to know.
     """
 
     def __init__(
@@ -84,9 +88,11 @@ class DeletionRun:
         *,
         unlisted: Collection[str] = (),
         resolve_missing: Callable[[Outcome], Outcome] | None = None,
-        abort_if_all_missing: bool = False,
+        missing_alarm: int | None = None,
+        earlier: Earlier | None = None,
     ) -> None:
         self.plan = plan
+        self._tries = earlier
         self._client = client
         self._root = options.ledger
         self._push = options.push
@@ -102,7 +108,7 @@ class DeletionRun:
             archive=None if options.archive is None else Archive(options.archive),
             resolve_missing=resolve_missing or self._ask_server,
             unlisted=self._unlisted,
-            abort_if_all_missing=abort_if_all_missing,
+            missing_alarm=missing_alarm,
         )
         # The files of the task's earlier runs.
         self._earlier: dict[str, list[str]] = {}
@@ -145,6 +151,8 @@ class DeletionRun:
         try:
             if scan is not None:
                 self._settle(scan)
+            if self._tries is not None:
+                self._tries.before(row.collection_id for row in self.plan.rows)
             left = self._pool.run(
                 self._rows(),
                 len(self.plan.rows) - len(self._skipped),
@@ -243,9 +251,14 @@ class DeletionRun:
     def _end(self) -> dict[str, Any]:
         summary = make_summary(self.plan, self._recorder, self._ledger)
         self._close(summary)
+        self._tell_later_tries()
         self._push("summary", summary)
         log_end(summary, self.plan)
         return summary
+
+    def _tell_later_tries(self) -> None:
+        if self._tries is not None:
+            self._tries.after(self._recorder.maybe_deleted)
 
     def _close(self, summary: dict[str, Any]) -> None:
         try:
@@ -263,7 +276,7 @@ class DeletionRun:
             summary = make_summary(self.plan, self._recorder, self._ledger, unhandled)
             steps: list[Callable[[], object]] = [partial(self._close, summary)]
             if isinstance(error, AnyformatError):
-                steps.append(partial(self._push, "summary", summary))
+                steps += [self._tell_later_tries, partial(self._push, "summary", summary)]
             for step in steps:
                 try:
                     step()

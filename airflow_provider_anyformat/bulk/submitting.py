@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from airflow_provider_anyformat.bulk.documents import find_submitted, idempotency_key, sha256, the_one
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNoResultsError
@@ -15,22 +15,13 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.api.runs import Document, RunState
     from airflow_provider_anyformat.bulk.results import ResultsFolder
+    from airflow_provider_anyformat.retention.earlier import Store
     from airflow_provider_anyformat.retention.plan import Origin
 
 # Under which key a later try finds the collection's id, with the life that it belongs to.
 STORE_KEY = "anyformat_collection"
 
 log = logging.getLogger(__name__)
-
-
-class Store(Protocol):
-    """What a later try of the task still knows: Airflow's ``task_state_store``."""
-
-    def get(self, key: str) -> Any:
-        """Return what was kept, or ``None``."""
-
-    def set(self, key: str, value: Any) -> None:
-        """Keep a value."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.bulk.results import ResultsFolder
     from airflow_provider_anyformat.bulk.submitting import Try
     from airflow_provider_anyformat.hooks.anyformat import AnyformatHook, ConnectionSettings
+    from airflow_provider_anyformat.retention.earlier import Store
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.plan import Guards, Origin
@@ -150,6 +151,7 @@ class Task:
             ledger=self.folder("ledger_path"),
             signer=self.signer,
             archive=self.folder("archive_path"),
+            store=self.store,
             push=self.push,
         )
 
@@ -187,9 +189,13 @@ class Task:
             life=0 if instance is None else max(0, instance.max_tries - self.operator.retries),
             is_retry=self.is_retry,
             run_started=None if run is None else run.start_date,
-            # Airflow 3.3 and later.
-            store=self.context.get("task_state_store"),
+            store=self.store,
         )
+
+    @property
+    def store(self) -> Store | None:
+        """What outlives a try, from Airflow 3.3 on."""
+        return self.context.get("task_state_store")
 
     @property
     def min_retention(self) -> MinRetention:

@@ -30,8 +30,9 @@ class DeleteFileCollectionOperator(_AnyformatOperator):
         A delete cancels processing that is still in progress.
 
     .. note::
-        A 404 on an automatic retry of the task counts as gone, with a warning: an earlier try's delete went through.
-        After a task is cleared only ``ignore_if_missing=True`` makes a 404 green.
+        A 404 on an automatic retry of the task counts as gone, with a warning, if an earlier try may have sent the
+        delete. Airflow 3.3 and later remember that; before, every retry assumes it. After a task is cleared only
+        ``ignore_if_missing=True`` makes a 404 green.
 
     :param collection_id: the ``id`` that ``POST /v2/workflows/{id}/run/`` or ``…/files/`` returned, as text; never a
         ``file_id``. One id: a list is refused, see ``DeleteFileCollectionsOperator``. (templated)
@@ -60,14 +61,21 @@ class DeleteFileCollectionOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> str:
         """Delete the collection; return its id."""
-        from airflow_provider_anyformat.exceptions import AnyformatNotFoundError
+        from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNotFoundError
+        from airflow_provider_anyformat.retention.earlier import Earlier
 
         with self._task(context, DeleteFileCollectionOperator) as task:
             collection_id: str = task.given["collection_id"]
+            earlier = Earlier(None, task.store, task.origin)
+            earlier.before([collection_id])
             try:
                 outcome = task.client.delete_file_collection(collection_id)
-            except AnyformatNotFoundError as error:
-                if task.is_retry:
+            except AnyformatError as error:
+                if not error.fate_unknown:
+                    earlier.after([])
+                if not isinstance(error, AnyformatNotFoundError):
+                    raise
+                if task.is_retry and earlier.may_have_deleted(collection_id):
                     self.log.warning("%s\nAn earlier try of this task must have deleted it: it is gone.", error)
                 elif task.given["ignore_if_missing"]:
                     self.log.info("Collection %s is not there, which ignore_if_missing allows", collection_id)
@@ -208,13 +216,15 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
 
     .. note::
         If the first 20 ids, or all of five or more, are missing at the task's first try, it fails permanently,
-        whatever ``ignore_if_missing`` says: the key is wrong, the ids are ``file_id``s, or the list is an old one.
+        whatever ``ignore_if_missing`` says: the key is wrong, the ids are ``file_id``s, or the list is an old one. It
+        does so on a retry, too, unless an earlier try may have deleted them. Without a ledger and before Airflow 3.3,
+        nothing tells whether one may, and the retry fails if all of five or more are missing.
 
     :param collection_ids: the ids, as a list, or as JSON or a Python literal of one; repeats are sent once. One
         bare id is refused, see ``DeleteFileCollectionOperator``. (templated)
     :param ignore_if_missing: whether a collection that is not there (HTTP 404) is success. Default ``False``; on an
-        automatic retry of the task it is, too, if the ledger says that an earlier try may have deleted it, and without
-        a ledger always. (templated)
+        automatic retry of the task it is, too, if the ledger, or Airflow's ``task_state_store`` from 3.3 on, says that
+        an earlier try may have deleted it, and without either always. (templated)
     :param exclude_collection_ids: legal holds: ids that are not deleted. Default none. (templated)
     :param max_deletions: more ids than this fail the task permanently, before the first delete; ``"unlimited"`` for no
         cap. Default 1000. (templated)

@@ -15,7 +15,7 @@ from airflow_provider_anyformat.bulk import pool
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.support.ledgers import ledger_outcomes, ledger_rows
+from tests.support.ledgers import ledger_rows
 from tests.support.logs import Lines
 from tests.support.sandboxes import FOREVER, statuses
 from tests.support.tasks import rendered, run
@@ -215,23 +215,6 @@ class TestMissing:
             assert ran.counts() == (28, 3, 25, 0, 0)
         else:
             assert ran.is_final
-
-    def test_with_a_ledger_a_retry_needs_evidence(self, sandbox: Sandbox, tmp_path: Path) -> None:
-        """What no earlier try has sent is missing on a retry as it is at the first try."""
-        gone, never_there = fill(sandbox, 3), missing(2)
-        task = delete(collection_ids=[*gone, *never_there], retries=2, ledger_path=str(tmp_path), max_deletions=5)
-        sandbox.fail_next(FOREVER, 503, method="DELETE", path=gone[2])
-        first = run(task)
-        assert not first.is_green
-        sandbox.clear_faults()
-        ran = run(task, 2)
-        assert ran.counts() == (5, 1, 2, 2, 0)
-        assert ledger_outcomes(ran.summary["ledger"]) == {
-            gone[0]: "already_gone",
-            gone[1]: "already_gone",
-            gone[2]: "deleted",
-            **dict.fromkeys(never_there, "failed"),
-        }
 
     def test_a_clear_with_ignore_if_missing(self, sandbox: Sandbox) -> None:
         task = delete(collection_ids=[*fill(sandbox, 3), *missing(3)], retries=2, ignore_if_missing="True")

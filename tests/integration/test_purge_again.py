@@ -52,24 +52,6 @@ class TestTwoAtOnce:
         assert sum(each.summary["already_gone"] for each in ran.values()) == 200
 
 
-def test_limit_counts_a_dag_run_with_all_its_tries(sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
-    ids = old(sandbox, workflow, 12)
-    task = purge_task(
-        workflow_id=workflow, limit=5, max_deletions=5, retries=2, max_workers=1, ledger_path=str(tmp_path)
-    )
-    sandbox.fail_next(FOREVER, 503, method="DELETE", path=ids[1])
-    for number in (1, 2, 3):
-        assert not run(task, number).is_green
-    assert sandbox.deleted == dict.fromkeys([ids[0], *ids[2:5]], 1)
-    sandbox.clear_faults()
-    assert run(task, 4).is_green
-    assert sandbox.deleted == dict.fromkeys(ids[:5], 1)
-    more = purge_task(workflow_id=workflow, max_deletions=5, retries=2, ledger_path=str(tmp_path))
-    ran = run(more, 5)
-    assert ran.is_final
-    assert "7 file collections after 5 in earlier tries" in ran.words
-
-
 class TestSecondLook:
     """After a while it lists and decides again, and deletes only what is due both times."""
 

@@ -31,8 +31,8 @@ def asked(path: Path, **changes: Any) -> frozenset[str] | None:
     ("changes", "ids"),
     [
         # It was killed: of "sent", which it planned, it does not say what it did.
-        ({}, ["deleted", "sent", "unknown"]),
-        ({"try_number": 3}, ["deleted", "sent", "unknown"]),
+        ({}, ["already_gone", "deleted", "sent", "unknown"]),
+        ({"try_number": 3}, ["already_gone", "deleted", "sent", "unknown"]),
         ({"try_number": 1}, []),
         ({"run_id": "run-2"}, []),
         ({"map_index": 4}, []),
