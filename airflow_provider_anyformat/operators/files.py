@@ -216,7 +216,7 @@ class DeleteFileCollectionsOperator(_AnyformatOperator):
 
     .. note::
         If the first 20 ids, or all of five or more, are missing at the task's first try, it fails permanently,
-        whatever ``ignore_if_missing`` says: the key is wrong, the ids are ``file_id``s, or the list is an old one. It
+        whatever ``ignore_if_missing`` says: the key is wrong, each is a ``file_id``, or the list is an old one. It
         does so on a retry, too, unless an earlier try may have deleted them. Without a ledger and before Airflow 3.3,
         nothing tells whether one may, and the retry fails if all of five or more are missing.
 
