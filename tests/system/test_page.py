@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -175,7 +176,31 @@ def test_what_a_person_should_look_at_comes_first(look: Open) -> None:
         strict=True,
     ):
         assert words in text
-    expect(page.locator("#overview")).to_have_text("10 purges, 7 of which a person should look at.")
+    expect(page.locator("#overview")).to_contain_text("7 of 10 purges need attention.")
+
+
+def test_the_totals_count_each_thing_once(look: Open) -> None:
+    lately = (datetime.now(UTC) - timedelta(hours=9)).isoformat()
+    before = (datetime.now(UTC) - timedelta(hours=30)).isoformat()
+    by = "{'id': '7', 'name': 'Jane Doe'}"
+    given = {"plan_digest": "ab12" * 16, "approved_by": by}
+    apply: dict[str, Any] = {
+        "operator": "ApplyPurgePlanOperator",
+        "operator_name": "ApplyPurgePlanOperator",
+        "end_date": lately,
+    }
+    page = look(
+        run("asked", task_id="plan", numbers=summary(deleted=0), end_date=lately),
+        run("asked", task_id="apply", parameters=given, **apply),
+        run("dry", numbers=summary(deleted=0), end_date=before),
+        run("other", numbers=summary(deleted=1, forecast={"1": 1, "7": 1, "30": 1, "90": 1}), end_date=lately),
+    ).page  # fmt: skip
+    expect(page.locator("#overview")).to_have_text(
+        "In the last 24 hours, 3 runs deleted 11 collections. No purge needs attention."
+    )
+    named = "6 within 1 day, 41 within 7 days, 161 within 30 days, 481 within 90 days"
+    expect(page.get_by_role("img", name=f"Becomes due, all purges together: {named}")).to_be_visible()
+    expect(page.get_by_role("row").filter(has_text="asked / apply")).to_contain_text("approved by Jane Doe")
 
 
 def test_what_is_hostile_is_shown_as_text(look: Open) -> None:

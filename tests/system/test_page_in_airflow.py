@@ -72,14 +72,14 @@ def opened(visitor: Visitor) -> FrameLocator:
 def test_as_admin(visitor: Visitor, purged: str) -> None:
     frame = opened(visitor)
     row = frame.get_by_role("row").filter(has_text="seen_invoices / purge")
-    for text in ("older than 90 days; certain names stay", purged, "150 too young", "3 name", "head "):
+    for text in ("older than 90 days; certain names stay", purged, "150 too young", "3 spared by name", "head "):
         expect(row).to_contain_text(text)
     expect(row.locator("td[data-label='Deleted']")).to_have_text("40")
     named = re.compile(r"^Becomes due in seen_invoices . purge: \d+ within 1 day, .*150 within 90 days$")
     expect(row.get_by_role("img", name=named)).to_be_visible()
     expect(frame.locator("#rows > tr").first).to_contain_text("A plan has waited for approval since")
     red = frame.get_by_role("row").filter(has_text="seen_scans / purge")
-    expect(red).to_contain_text("The last run failed; its log says why")
+    expect(red).to_contain_text("The last run failed, and deleted nothing; its log says why")
     visitor.take_picture("retention-page", height=900)
 
     row.get_by_role("button", name="Runs").click()

@@ -37,6 +37,17 @@ function forecastChart(forecast, name) {
   return chart;
 }
 
+// Each once: an apply repeats its plan's forecast, and a dry run that of the purge beside it.
+function forecastsOf(purges) {
+  const found = new Map();
+  for (const purge of purges) {
+    const summary = lastRun(purge)?.summary;
+    if (!summary?.forecast || purge.operator === "ApplyPurgePlanOperator") continue;
+    found.set(JSON.stringify([summary.workflow_ids ?? purge.key, summary.forecast]), summary.forecast);
+  }
+  return [...found.values()];
+}
+
 function addUp(forecasts) {
   const total = {};
   for (const forecast of forecasts) {

@@ -77,11 +77,11 @@ function attentionList(purge) {
 
 const asRun = (instance) => runOf({ rendered_fields: {}, ...instance });
 
-function runCell(run, now) {
-  if (!run) return cell("Last run", "has not run yet");
+function runCell(run, now, label = "Last run") {
+  if (!run) return cell(label, "has not run yet");
   const time = run.ended || run.started || run.after;
   return cell(
-    "Last run",
+    label,
     make("div", {}, link(taskUrl(run), stateWords(run), { class: `state ${run.state === "success" ? "good" : "other"}` })),
     make("time", { datetime: time }, minute(time)),
     make("div", { class: "quiet" }, agoWords(time, now)),
@@ -92,7 +92,8 @@ function runCell(run, now) {
 function numberCells(run) {
   const { summary } = run;
   if (!summary) {
-    const why = run.trouble || (lacksNumbers(run) ? "not loaded yet" : "no numbers");
+    const none = isOver(run) ? "no numbers" : "–";
+    const why = run.trouble || (lacksNumbers(run) ? "not loaded yet" : none);
     return ["Deleted", "Kept", "Anomalies", "Backlog"].map((label) => cell(label, make("span", { class: "quiet" }, why)));
   }
   const anomalies = anomaliesOf(summary).reduce((sum, [, number]) => sum + numberOf(number), 0);
@@ -169,7 +170,7 @@ async function toggleRuns(purge, row, button, now) {
 function runsTable(runs, now) {
   const head = ["Run", "Deleted", "Kept", "Anomalies", "Backlog", "Log", "Ledger"].map((text) => make("th", { scope: "col" }, text));
   const rows = runs.map((run) =>
-    make("tr", {}, runCell(run, now), ...numberCells(run), cell("Log", link(taskUrl(run), "log")), cell("Ledger", ...ledgerCell(run))),
+    make("tr", {}, runCell(run, now, "Run"), ...numberCells(run), cell("Log", link(taskUrl(run), "log")), cell("Ledger", ...ledgerCell(run))),
   );
   return make("table", { class: "inner" }, make("caption", {}, `The last ${counted(runs.length, "run")}`), make("thead", {}, make("tr", {}, ...head)), make("tbody", {}, ...rows));
 }
@@ -182,9 +183,8 @@ function showPurges({ purges, notes }) {
   const now = Date.now();
   sortPurges(purges, now);
   $("rows").replaceChildren(...purges.map((purge) => purgeRow(purge, now)));
-  const pressing = purges.filter((purge) => purge.attention.some(({ weight }) => weight > 0)).length;
-  $("overview").textContent = `${counted(purges.length, "purge")}, ${pressing ? `${pressing} of which a person should look at` : "all as they should be"}.`;
-  const forecasts = purges.map((purge) => lastRun(purge)?.summary?.forecast).filter(Boolean);
+  $("overview").textContent = `${dayWords(purges, now)} ${attentionWords(purges)}`;
+  const forecasts = forecastsOf(purges);
   $("due").replaceChildren(...(forecasts.length ? [forecastChart(addUp(forecasts), "Becomes due, all purges together")] : ["No run has left a forecast yet."]));
   const unread = purges.map(lastRun).filter((run) => run && isNotLoaded(run));
   $("more").hidden = unread.length === 0;

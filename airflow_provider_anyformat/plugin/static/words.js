@@ -9,7 +9,7 @@ const REASONS = {
   too_young: "too young",
   held: "held",
   status: "other status",
-  name: "name",
+  name: "spared by name",
   keep_last: "among the newest",
   limit: "beyond this run's limit",
   no_longer_due: "no longer due",
@@ -82,8 +82,10 @@ function policyWords(purge) {
   return words;
 }
 
+// {"id": …, "name": …}, or Python's way of writing it.
 function approver(value) {
-  return typeof value === "object" ? String(value.name ?? value.id ?? "") : String(value);
+  if (typeof value === "object") return String(value.name ?? value.id ?? "");
+  return /'name': '([^']*)'/.exec(value)?.[1] ?? String(value);
 }
 
 function workflowsOf(purge) {
@@ -136,7 +138,8 @@ function failureWords(run) {
   if (run.state !== "failed" && run.state !== "upstream_failed") return parts.join(", ");
   if (run.state === "upstream_failed") return "The last run did not start, because a task before it failed";
   if (parts.length) return `The last run failed: ${parts.join(", ")}`;
-  return "The last run failed; its log says why";
+  const nothing = numberOf(summary?.due) && !numberOf(summary.requested) ? ", and deleted nothing" : "";
+  return `The last run failed${nothing}; its log says why`;
 }
 
 // What a person should know first; an empty list for a purge that is as it should be.
@@ -163,6 +166,20 @@ function scheduleWords(purge, now) {
   if (dag.is_paused && dag.timetable_summary !== null) return "Its DAG is paused: nothing runs";
   const next = dag.next_dagrun_run_after ? Date.parse(dag.next_dagrun_run_after) : NaN;
   return next < now - HOUR ? `Nothing has run since it was due on ${minute(dag.next_dagrun_run_after)}` : "";
+}
+
+function dayWords(purges, now) {
+  const ended = purges.flatMap((purge) => purge.runs).filter((run) => isOver(run) && now - Date.parse(run.ended) < 24 * HOUR);
+  if (!ended.length) return "Nothing has run in the last 24 hours.";
+  const deleted = ended.reduce((sum, run) => sum + numberOf(run.summary?.deleted), 0);
+  const unread = ended.some(isNotLoaded) ? ", as far as loaded" : "";
+  return `In the last 24 hours, ${counted(ended.length, "run")} deleted ${counted(deleted, "collection")}${unread}.`;
+}
+
+function attentionWords(purges) {
+  const pressing = purges.filter((purge) => purge.attention.some(({ weight }) => weight > 0)).length;
+  if (!pressing) return "No purge needs attention.";
+  return `${pressing} of ${counted(purges.length, "purge")} ${pressing === 1 ? "needs" : "need"} attention.`;
 }
 
 const minute = (text) => (text ? `${String(text).slice(0, 16).replace("T", " ")} UTC` : "never");
