@@ -90,7 +90,7 @@ def _facts(plan: PurgePlan) -> list[str]:
     if plan.policy is not None:
         facts.append(f"Policy: {policy_words(plan.policy)}")
         facts.append(f"Due: `{plan.policy.age_by}` before {_minute(plan.cutoff)}")
-        facts.append(f"Legal holds: {_holds(len(plan.policy.exclude_collection_ids), len(plan.unmatched_holds))}")
+        facts.append(f"Legal holds: {_holds(len(plan.policy.exclude_collection_ids), plan)}")
     guards = plan.guards
     facts.append(
         f"Guards: at most {guards.max_deletions} deletions and {guards.max_deletions_percent:g} % of what is listed;"
@@ -102,10 +102,16 @@ def _facts(plan: PurgePlan) -> list[str]:
     return [*facts, f"Planned at: {_minute(plan.made_at)}", f"From: {plan.origin.service}"]
 
 
-def _holds(number: int, unmatched: int) -> str:
-    if not number:
-        return "none"
-    return f"{number}{f', of which {unmatched} matched no listed collection' if unmatched else ''}"
+def _holds(ids: int, plan: PurgePlan) -> str:
+    unmatched, cases = len(plan.unmatched_holds), plan.holds()
+    parts = []
+    if ids:
+        nowhere = f", of which {unmatched} matched no listed collection" if unmatched else ""
+        parts.append(f"{ids} id{'' if ids == 1 else 's'}{nowhere}")
+    if cases:
+        held = sum(case["held"] for case in cases)
+        parts.append(f"{len(cases)} case{'' if len(cases) == 1 else 's'}, {_collections(held)} held")
+    return "; ".join(parts) or "none"
 
 
 def _periods(plan: PurgePlan) -> list[tuple[str, int]]:

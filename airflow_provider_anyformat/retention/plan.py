@@ -247,7 +247,8 @@ class PurgePlan:
             for name, number in cases.items()
         )
 
-    def _holds(self) -> list[dict[str, Any]]:
+    def holds(self) -> list[dict[str, Any]]:
+        """Return each hold with a case that is in force, with how many collections are ``held`` for it."""
         held = Counter(number for _, cases in self.cases for number in cases.values())
         holds = () if self.policy is None else self.policy.holds
         return [
@@ -298,7 +299,7 @@ class PurgePlan:
             "try": self.origin.try_number,
             "provider_version": self.origin.provider_version,
         }
-        given = {"owner": self.origin.owner, "basis": self.origin.basis, "holds": self._holds()}
+        given = {"owner": self.origin.owner, "basis": self.origin.basis, "holds": self.holds()}
         content |= {key: value for key, value in given.items() if value}
         if self.applied is not None:
             content["policy"] = self.applied.policy

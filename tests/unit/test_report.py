@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.bulk.report import MOST_MARKDOWN, log_end, plan_markdown, plan_table
+from airflow_provider_anyformat.retention.holds import Hold
 from airflow_provider_anyformat.retention.plan import Guards, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
 from tests.unit.test_plan import DAY, NOW, ORIGIN, POLICY, due, plan, row, selection
@@ -161,11 +162,14 @@ def test_a_tripped_guard_is_the_first_thing_an_approver_sees() -> None:
         assert part == f"**Guard tripped, this plan cannot be applied.** {sentence}"
 
 
-def test_holds_that_match_nothing_are_counted_and_not_named() -> None:
-    made = plan(selection(row("a", 40), policy=replace(POLICY, exclude_collection_ids=("nobody-1", "nobody-2"))))
-    text = plan_markdown(made)
-    assert "- Legal holds: 2, of which 2 matched no listed collection" in text.splitlines()
+def test_holds_are_counted_and_not_named() -> None:
+    case = Hold(case="secret case", collection_ids=("a",))
+    policy = replace(POLICY, exclude_collection_ids=("nobody-1", "nobody-2"), holds=(case,))
+    text = plan_markdown(plan(selection(row("a", 40), row("b", 40), policy=policy)))
+    told = "- Legal holds: 2 ids, of which 2 matched no listed collection; 1 case, 1 file collection held"
+    assert told in text.splitlines()
     assert "nobody" not in text
+    assert "secret" not in text
 
 
 @pytest.mark.parametrize(
