@@ -105,7 +105,7 @@ What to click first:
   4. Dags > example_anyformat_purge_approval > Trigger. Its question appears under Browse > Required Actions: read the
      plan, approve it, and 140 collections go
   5. Dags > anyformat_retention_invoices, …_failed_scans, …_delivery_notes: three rules of one file,
-     example_dags/retention.yaml. Each says itself in words; the last one asks before it deletes
+     example_dags/retention.yaml. Switch one on, and it runs once, for last night; the last one asks before it deletes
   6. Dags > example_anyformat_malformed_id > Trigger: what a refusal looks like
   7. Admin > Connections > anyformat_default: the form, and a Test button that asks the sandbox
 
