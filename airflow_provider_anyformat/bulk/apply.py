@@ -9,6 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.bulk.report import log_applied
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner
@@ -77,7 +78,7 @@ def apply_plan(
         origin=replace(options.origin, owner=stored.content.get("owner"), basis=stored.content.get("basis")),
         unmatched_holds=unmatched_by_all(scan.selections),
         forecast=None if stored.has_globs else forecast(scan.selections),
-        cases=cases_of(scan.selections, {row.collection_id for row in stored.rows}),
+        cases=cases_of(scan.selections, {canonical_id(row.collection_id) for row in stored.rows}),
         applied=Applied(
             plan_path,
             digest,
@@ -99,20 +100,24 @@ class _PlanScanner(Scanner):
     """
 
     def __init__(self, client: AnyformatClient, stored: StoredPlan, policy: RetentionPolicy) -> None:
-        self._planned = {row.collection_id: row for row in stored.rows}
+        self._planned = {canonical_id(row.collection_id): row for row in stored.rows}
         super().__init__(client, stored.workflow_ids, policy, self._planned)
 
     def scan(self) -> Scan:
         """List every workflow from its first page to its last."""
         scan = super().scan()
         for selection in scan.selections:
-            selection.due = [row for row in selection.due if self._planned.get(row.collection_id) == row]
+            selection.due = [row for row in selection.due if self._is_as_planned(row)]
         return scan
+
+    def _is_as_planned(self, row: PlannedRow) -> bool:
+        planned = self._planned.get(canonical_id(row.collection_id))
+        return planned is not None and planned[1:] == row[1:]
 
 
 def _sort_out(stored: StoredPlan, scan: Scan) -> tuple[list[PlannedRow], set[str], Counter[str]]:
     """Return the rows that are due or not listed, in the plan's order, which of them are not, and why others stay."""
-    due = {row.collection_id for selection in scan.selections for row in selection.due}
+    due = {canonical_id(row.collection_id) for selection in scan.selections for row in selection.due}
     rows, unlisted, kept = [], set(), Counter[str]()
     for row in stored.rows:
         name = row.collection_id
@@ -120,7 +125,7 @@ def _sort_out(stored: StoredPlan, scan: Scan) -> tuple[list[PlannedRow], set[str
         if not shown_by:
             # Rows shift while pages are read: that it is not listed does not mean that it is gone.
             unlisted.add(name)
-        elif name not in due:
+        elif canonical_id(name) not in due:
             # Where another workflow shows it now, that one's row says why it stays, and a due one was moved.
             reason = scan.reason(row.workflow_id if row.workflow_id in shown_by else shown_by[0], name)
             kept[CHANGED if reason == DUE.reason else reason] += 1

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatListingError
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, conclude, select
 
@@ -32,7 +33,8 @@ class Scan:
     :param scanner: what read them.
     :param selections: what is due, a concluded selection for each workflow.
     :param now: the moment of the decision: the earlier of the worker's clock and the server's.
-    :param watched: where in its workflow's reading each id stood whose reason :meth:`reason` has to know.
+    :param watched: where in its workflow's reading each id stood, in canonical form, whose reason :meth:`reason` has to
+        know.
     """
 
     def __init__(
@@ -54,7 +56,7 @@ class Scan:
     def reason(self, workflow_id: str, collection_id: str) -> str:
         """Return the reason of a watched id that is shown."""
         selection = next(each for each in self.selections if each.workflow_id == workflow_id)
-        return selection.reason_at(self._watched[workflow_id][collection_id])
+        return selection.reason_at(self._watched[workflow_id][canonical_id(collection_id)])
 
 
 class _Clocks:
@@ -91,7 +93,7 @@ class Scanner:
     :param client: the client.
     :param workflow_ids: the workflows.
     :param policy: what is due.
-    :param watched: ids of which the scan has to know the reason, whatever it is; default none.
+    :param watched: ids, in canonical form, of which the scan has to know the reason, whatever it is; default none.
     """
 
     def __init__(
@@ -154,5 +156,5 @@ def due_both_times(rows: Iterable[PlannedRow], selections: Iterable[Selection]) 
     :param rows: what is left to do.
     :param selections: the finished selections of the later look, by the same policy.
     """
-    again = {row.collection_id: row.workflow_id for selection in selections for row in selection.due}
-    return [row for row in rows if row.collection_id in again and again[row.collection_id] == row.workflow_id]
+    again = {(canonical_id(row.collection_id), row.workflow_id) for selection in selections for row in selection.due}
+    return [row for row in rows if (canonical_id(row.collection_id), row.workflow_id) in again]

@@ -369,9 +369,9 @@ def forgets_newest(policy: dict[str, Any]) -> bool:
 def cases_of(
     selections: Iterable[Selection], planned: Container[str] | None = None
 ) -> tuple[tuple[str, Mapping[str, int]], ...]:
-    """Return what ``selections`` found held for a case, by workflow, by id; of ``planned`` ids if these are given."""
+    """Return what is held for a case, by workflow, by id; with ``planned`` ids, in canonical form, of those alone."""
     found = [
-        (each.workflow_id, {id_: number for id_, number in each.cases.items() if planned is None or id_ in planned})
+        (each.workflow_id, {id_: n for id_, n in each.cases.items() if planned is None or canonical_id(id_) in planned})
         for each in selections
     ]
     return tuple((workflow_id, cases) for workflow_id, cases in found if cases)

@@ -8,13 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import is_id, shown
+from airflow_provider_anyformat.api.models import canonical_id, is_id, shown
 from airflow_provider_anyformat.retention.chain import KEYS_A_FILE, key_of
 from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, encoded, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Iterable, Iterator
 
     from airflow_provider_anyformat.retention.folder import Folder
 
@@ -103,17 +103,19 @@ def settle(
     old = _Old(folder, runs, settled.warnings)
     own = ledger.name.removeprefix(f"{task_folder(origin)}/")
     found = [left for name in old.over(own, origin) if (left := old.left_open(name, origin, workflow_ids))]
-    gone = old.gone
+    over = old.gone | set(map(canonical_id, planned))
     for run in found:
         for workflow_id, ids in run.left.items():
-            still = {each for each in ids - gone if not is_gone(workflow_id, each)}
-            for collection_id in sorted(ids - still - gone):
-                outcome = Outcome(collection_id, workflow_id, "gone_unconfirmed")
-                settled.outcomes.append(outcome)
-                ledger.record(outcome)
-                ledger.tick()
-            gone |= ids - still
-            run.left[workflow_id] = still.difference(planned)
+            for key, collection_id in sorted(ids.items()):
+                # What is planned may be gone as well.
+                if key not in old.gone and is_gone(workflow_id, collection_id):
+                    outcome = Outcome(collection_id, workflow_id, "gone_unconfirmed")
+                    settled.outcomes.append(outcome)
+                    ledger.record(outcome)
+                    ledger.tick()
+                    old.gone.add(key)
+            over |= old.gone
+            run.left[workflow_id] = {key: each for key, each in ids.items() if key not in over}
     ledger.flush()
     _mark(ledger, old, [run for run in found if run.left != run.marked])
     return settled
@@ -125,7 +127,7 @@ def _mark(ledger: Ledger, old: _Old, runs: list[_Left]) -> None:
         content = [
             {
                 "folder": run.folder,
-                "open": {name: sorted(ids) for name, ids in run.left.items()},
+                "open": {name: sorted(ids.values()) for name, ids in run.left.items()},
                 # No summary has them: from here on a change of the killed run's files is noticed.
                 "sha256": old.hashes(run.folder),
             }
@@ -137,11 +139,15 @@ def _mark(ledger: Ledger, old: _Old, runs: list[_Left]) -> None:
 
 @dataclass(slots=True)
 class _Left:
-    """Ids, by workflow, that one old run left open; ``marked`` are those that earlier settlings found so."""
+    """
+    What one old run left open: for each workflow, ids as they were written, by their canonical form.
+
+    :param marked: what earlier settlings found so.
+    """
 
     folder: str
-    left: dict[str, set[str]]
-    marked: dict[str, set[str]]
+    left: dict[str, dict[str, str]]
+    marked: dict[str, dict[str, str]]
 
 
 class _Old:
@@ -158,6 +164,7 @@ class _Old:
                 if file.startswith("settled-"):
                     for key in file[len("settled-") : -len(".json")].split("-"):
                         self._mark_files.setdefault(key, []).append(f"{run}/{file}")
+        # In canonical form.
         self.gone: set[str] = set()
 
     def over(self, own: str, origin: Origin) -> list[str]:
@@ -190,7 +197,7 @@ class _Old:
     def left_open(self, name: str, origin: Origin, workflow_ids: Collection[str]) -> _Left | None:
         """Return what an old run left open of the workflows; ``None`` where that is nothing of ours."""
         marked = self._marked(name, workflow_ids)
-        new: dict[str, set[str]] = {each: set() for each in workflow_ids if each not in marked}
+        new: dict[str, dict[str, str]] = {each: {} for each in workflow_ids if each not in marked}
         if not new and not any(marked.values()):
             return None
         try:
@@ -201,27 +208,32 @@ class _Old:
             if new:
                 for row in self._rows(name, ROWS_FILE):
                     if row["workflow_id"] in new:
-                        new[row["workflow_id"]].add(row["collection_id"])
+                        new[row["workflow_id"]] |= _by_key([row["collection_id"]])
             known = self._known(name)
         except Exception as error:  # noqa: BLE001 - storage of any kind; the next run tries again
             self._warn(f"{name} could not be read and stays open: {type(error).__name__}: {error}")
             return None
-        return _Left(name, {each: ids - known for each, ids in (marked | new).items()}, marked)
+        left = {
+            workflow_id: {key: each for key, each in ids.items() if key not in known}
+            for workflow_id, ids in (marked | new).items()
+        }
+        return _Left(name, left, marked)
 
     def _known(self, name: str) -> set[str]:
         known = set()
         for file in self._runs[name]:
             if file.startswith("outcomes-"):
                 for row in self._rows(name, file):
+                    key = canonical_id(row["collection_id"])
                     if row.get("outcome") != "unknown":
-                        known.add(row["collection_id"])
+                        known.add(key)
                     if row.get("outcome") in GONE:
-                        self.gone.add(row["collection_id"])
+                        self.gone.add(key)
         return known
 
-    def _marked(self, name: str, workflow_ids: Collection[str]) -> dict[str, set[str]]:
+    def _marked(self, name: str, workflow_ids: Collection[str]) -> dict[str, dict[str, str]]:
         """Return, for each workflow that was settled, what every earlier settling of this folder left open."""
-        marked: dict[str, set[str]] = {}
+        marked: dict[str, dict[str, str]] = {}
         earlier = (hashlib.sha256(f"{name} {each}".encode()).hexdigest()[:16] for each in workflow_ids)
         for file in {file for key in (key_of(name), *earlier) for file in self._mark_files.get(key, ())}:
             try:
@@ -231,8 +243,9 @@ class _Old:
                 continue
             for mark in marks:
                 for workflow_id in mark.left.keys() & set(workflow_ids) if mark.folder == name else ():
-                    ids = set(mark.left[workflow_id])
-                    marked[workflow_id] = ids & marked.get(workflow_id, ids)
+                    ids = _by_key(mark.left[workflow_id])
+                    before = marked.get(workflow_id, ids)
+                    marked[workflow_id] = {key: each for key, each in ids.items() if key in before}
         return marked
 
     def _rows(self, name: str, file: str) -> Iterator[dict[str, Any]]:
@@ -252,3 +265,7 @@ class _Old:
 
     def _warn(self, text: str) -> None:
         self._warnings.append(f"ledger {self._folder.url}: {shown(text, 1000)[1:-1]}")
+
+
+def _by_key(ids: Iterable[str]) -> dict[str, str]:
+    return {canonical_id(each): each for each in ids}

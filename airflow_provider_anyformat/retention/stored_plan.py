@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import CLOCK_SKEW, check_id, parse_timestamp, shown
+from airflow_provider_anyformat.api.models import CLOCK_SKEW, canonical_id, check_id, parse_timestamp, shown
 from airflow_provider_anyformat.exceptions import AnyformatStorageError, AnyformatValueError
 from airflow_provider_anyformat.retention.plan import (
     FORGETS_NEWEST,
@@ -76,7 +76,7 @@ class StoredPlan:
 
     def __post_init__(self) -> None:
         """Refuse rows that the rest of the plan does not know of."""
-        ids = {row.collection_id for row in self.rows}
+        ids = {canonical_id(row.collection_id) for row in self.rows}
         if not len(ids) == len(self.rows) == self.content.get("count"):
             raise AnyformatValueError(
                 f"plan_path: the plan counts {shown(self.content.get('count'))} collections, and has"

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from airflow_provider_anyformat.api.models import canonical_id
 from airflow_provider_anyformat.retention.evidence import (
     Run,
     add_outcomes,
@@ -175,7 +176,7 @@ class _Verification:
                 self._check_hash(run, name, self._read(run, name), hashes)
         for name in sorted(hashes.keys() - set(run.files)):
             self._add(run.name, "missing", f"{name} is not there")
-        self._ids.extend(map(hash, outcomes))
+        self._ids.extend(map(hash, map(canonical_id, outcomes)))
         self._check_ids(run, planned, outcomes)
         if run.closed:
             self._check_counts(run, planned, outcomes)

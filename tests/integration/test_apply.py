@@ -20,7 +20,7 @@ from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_of, ledger_outcomes, plan_json
 from tests.support.logs import Lines
 from tests.support.plans import Planned
-from tests.support.sandboxes import ago, any_of, asked, at_request, left, old
+from tests.support.sandboxes import ago, any_of, asked, at_request, left, old, passes
 from tests.support.tasks import COUNTS
 
 ROOT = Path(__file__).parents[2]
@@ -135,6 +135,22 @@ class TestExactlyThatPlan:
         planned = Planned(sandbox, tmp_path, workflow_id=workflow, include_names=["invoice*"])
         assert planned.applied()["deleted"] == 1
         assert asked(sandbox) == [invoice]
+
+    def test_an_id_in_another_spelling_is_the_same(
+        self, sandbox: Sandbox, planned: Planned, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Also for the second look, which comes while it deletes."""
+
+        def respell(_: int, page: dict[str, Any]) -> dict[str, Any]:
+            rows = [{**row, "id": row["id"].replace("-", "").upper()} for row in page["results"]]
+            return {**page, "results": rows}
+
+        monkeypatch.setattr(bulk_run, "RECHECK_INTERVAL", 0.05)
+        sandbox.mangle_page, sandbox.latency = respell, 0.03
+        summary = planned.applied(max_workers=1)
+        assert sandbox.deleted == dict.fromkeys(planned.ids, 1)
+        assert summary["kept"] == {}
+        assert passes(sandbox) > 2
 
     def test_the_same_plan_twice(self, sandbox: Sandbox, planned: Planned) -> None:
         planned.applied()

@@ -10,7 +10,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -56,12 +57,14 @@ class House:
         self.path = path
         self.root = LocalFolder(path)
         self.on_server: set[str] = set()
+        # What the server was asked for.
+        self.asked: list[str] = []
 
     def killed(
         self,
-        planned: str,
-        deleted: str = "",
-        recorded: str = "",
+        planned: Collection[str],
+        deleted: Collection[str] = "",
+        recorded: Collection[str] = "",
         *,
         outcome: str = "deleted",
         minutes_ago: float = 0,
@@ -81,7 +84,12 @@ class House:
         return folder
 
     def run(
-        self, planned: str = "", *, workflow_ids: Iterable[str] = ("wf",), close: bool = True, **changes: Any
+        self,
+        planned: Collection[str] = "",
+        *,
+        workflow_ids: Iterable[str] = ("wf",),
+        close: bool = True,
+        **changes: Any,
     ) -> tuple[list[str], Settled]:
         """Make a run that settles and then deletes what it planned; return what it settled."""
         ledger = Ledger(self.root, origin(**changes))
@@ -92,7 +100,7 @@ class House:
             ledger,
             origin(**changes),
             workflow_ids=tuple(workflow_ids),
-            is_gone=lambda _, each: each not in self.on_server,
+            is_gone=lambda _, each: self._is_gone(each),
             planned=set(planned),
             runs=runs_of_task(self.root.folder(task_folder(origin(**changes)))),
         )
@@ -108,6 +116,10 @@ class House:
         assert all(each.outcome == "gone_unconfirmed" for each in settled.outcomes)
         assert all(each.workflow_id == "wf" for each in settled.outcomes)
         return sorted(each.collection_id for each in settled.outcomes), settled
+
+    def _is_gone(self, collection_id: str) -> bool:
+        self.asked.append(collection_id)
+        return collection_id not in self.on_server
 
     def content(self) -> dict[str, bytes]:
         return {str(each.relative_to(self.path)): each.read_bytes() for each in self.path.rglob("*") if each.is_file()}
@@ -264,6 +276,19 @@ def test_an_id_of_two_killed_runs_is_settled_once(house: House) -> None:
     house.killed("a", deleted="a", run_id="second", minutes_ago=61)
     assert house.run()[0] == ["a"]
     assert house.run()[0] == []
+
+
+def test_ids_are_compared_in_any_spelling_and_asked_for_as_they_were_written(house: House) -> None:
+    deleted, planned, left = (str(uuid.UUID(int=number)) for number in (10, 11, 12))
+    bare = [each.replace("-", "").upper() for each in (deleted, planned, left)]
+    house.killed(bare, run_id="first", minutes_ago=61)
+    house.killed([deleted], recorded=[deleted], run_id="second", minutes_ago=61)
+    for asked in (bare[1:], [bare[2]]):
+        house.asked.clear()
+        assert house.run([planned])[0] == []
+        assert house.asked == asked
+    mark = min(house.path.rglob("settled-*.json"), key=lambda path: path.stat().st_mtime_ns)
+    assert [each.left for each in marks_in(mark.read_bytes())] == [{"wf": [bare[2]]}]
 
 
 def test_a_failure_in_another_open_run_settles_nothing(house: House) -> None:
