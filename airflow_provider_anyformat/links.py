@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 from urllib.parse import quote
 
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AIRFLOW_V_3_1_PLUS, BaseOperatorLink
+from airflow_provider_anyformat.api.values import is_id
 
 APP = "https://app.anyformat.ai/workflows"
-# What the client takes for an id; a template that was not rendered does not match.
-_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
 
 
 class AnyformatLink(BaseOperatorLink):
@@ -61,4 +59,5 @@ def _summary(operator: Any, ti_key: Any) -> Any:
 def _first_id(value: Any) -> str | None:
     if isinstance(value, (list, tuple)) and value:
         value = value[0]
-    return value if isinstance(value, str) and _ID.fullmatch(value) else None
+    # A template that was not rendered is not an id.
+    return value if is_id(value) else None

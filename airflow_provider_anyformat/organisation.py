@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 from airflow_provider_anyformat._airflow import conf
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.parameters import NOT_GIVEN, read_parameters
 from airflow_provider_anyformat.retention.policy import MinRetention

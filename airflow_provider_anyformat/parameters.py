@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from airflow_provider_anyformat import readers
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 

@@ -9,26 +9,27 @@ from datetime import UTC, datetime, timedelta
 from pathlib import PurePath
 from typing import Any
 
-from airflow_provider_anyformat.api.models import (
+from airflow_provider_anyformat.api.values import (
     CLOCK_SKEW,
     FINISHED_STATUSES,
     NULL_WORDS,
     canonical_id,
     check_id,
+    is_document_name,
     shown,
 )
-from airflow_provider_anyformat.api.runs import is_document_name
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 _CENTURY = timedelta(days=36_500)
-_WHOLE = re.compile(r"[+-]?[0-9]{1,18}")
-_DECIMAL = re.compile(r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?")
-_DURATION = re.compile(r"P(?=.)(?:([0-9]{1,6})W)?(?:([0-9]{1,6})D)?(?:T([0-9]{1,6})H)?")
-_SPAN = re.compile(r"PT(?=.)(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})S)?")
+# Compiled on first use: a DAG file needs few of them.
+_WHOLE = r"[+-]?[0-9]{1,18}"
+_DECIMAL = r"[+-]?[0-9]{1,18}(\.[0-9]{1,18})?"
+_DURATION = r"P(?=.)(?:([0-9]{1,6})W)?(?:([0-9]{1,6})D)?(?:T([0-9]{1,6})H)?"
+_SPAN = r"PT(?=.)(?:([0-9]{1,6})H)?(?:([0-9]{1,6})M)?(?:([0-9]{1,6})S)?"
 # What people write, and what str() makes of a timedelta of whole days.
-_MEANT_DURATION = re.compile(r"([0-9]{1,6})(?: ?(d|days?|w|weeks?|h|hours?))?(?:, 0:00:00)?")
-_URL = re.compile(r"[a-z][a-z0-9+.-]*://[^/]+.*")
-_DIGEST = re.compile(r"[0-9a-f]{64}")
+_MEANT_DURATION = r"([0-9]{1,6})(?: ?(d|days?|w|weeks?|h|hours?))?(?:, 0:00:00)?"
+_URL = r"[a-z][a-z0-9+.-]*://[^/]+.*"
+_DIGEST = r"[0-9a-f]{64}"
 _UNREADABLE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
 
@@ -66,7 +67,7 @@ def boolean(value: object) -> bool:
 def whole(least: int, most: float = math.inf) -> Callable[[object], int]:
     def read(value: object) -> int:
         number = value
-        if isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        if isinstance(value, str) and re.fullmatch(_WHOLE, value.strip()):
             number = int(value)
         if not isinstance(number, int) or isinstance(number, bool):
             raise RejectedError("it is not a whole number")
@@ -84,7 +85,7 @@ def count(value: object) -> int | str:
 def decimal(least: float, most: float) -> Callable[[object], float]:
     def read(value: object) -> float:
         number = value
-        if isinstance(value, str) and _DECIMAL.fullmatch(value.strip()):
+        if isinstance(value, str) and re.fullmatch(_DECIMAL, value.strip()):
             number = float(value)
         if not isinstance(number, int | float) or isinstance(number, bool):
             raise RejectedError("it is not a number, which is written without %")
@@ -114,11 +115,11 @@ def duration(value: object, without_unit: str = "P{}D") -> timedelta:
 
 
 def _iso_duration(text: str, without_unit: str) -> timedelta:
-    found = _DURATION.fullmatch(text)
+    found = re.fullmatch(_DURATION, text)
     if found is not None:
         weeks, days, hours = (int(part or 0) for part in found.groups())
         return timedelta(weeks=weeks, days=days, hours=hours)
-    meant = _MEANT_DURATION.fullmatch(text.lower())
+    meant = re.fullmatch(_MEANT_DURATION, text.lower())
     if meant is not None:
         number, unit = meant.groups()
         form = {"d": "P{}D", "w": "P{}W", "h": "PT{}H"}[unit[0]] if unit else without_unit
@@ -318,7 +319,7 @@ def person(value: object) -> str:
 
 
 def digest(value: object) -> str:
-    if not isinstance(value, str) or not _DIGEST.fullmatch(value.strip().lower()):
+    if not isinstance(value, str) or not re.fullmatch(_DIGEST, value.strip().lower()):
         raise RejectedError("it is not a SHA-256, as the summary of the plan_only run has it")
     return value.strip().lower()
 
@@ -327,7 +328,7 @@ def path(value: object) -> str:
     # What has a protocol is a path of an object store, such as Airflow's ObjectStoragePath.
     text = str(value).strip() if isinstance(value, str | PurePath) or hasattr(value, "protocol") else ""
     local = re.sub(r"^file://(localhost(?=/))?", "", text)
-    if not local.startswith("/") and (text.startswith("file:") or not _URL.fullmatch(text)):
+    if not local.startswith("/") and (text.startswith("file:") or not re.fullmatch(_URL, text)):
         raise RejectedError("a relative path, and ~, mean different folders to different workers")
     if not text.isprintable() or ".." in text.split("/"):
         raise RejectedError("it has a .. or a character that cannot be printed in it")
@@ -353,7 +354,7 @@ def sources(value: object) -> str | tuple[str, ...]:
 
 
 def span(value: object) -> timedelta:
-    found = _SPAN.fullmatch(value.strip()) if isinstance(value, str) else None
+    found = re.fullmatch(_SPAN, value.strip()) if isinstance(value, str) else None
     if found is not None:
         hours, minutes, seconds = (int(part or 0) for part in found.groups())
         value = timedelta(hours=hours, minutes=minutes, seconds=seconds)

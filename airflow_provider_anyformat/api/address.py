@@ -5,7 +5,7 @@ from __future__ import annotations
 import ipaddress
 import re
 
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 DEFAULT_BASE_URL = "https://api.anyformat.ai"

@@ -14,7 +14,6 @@ from tenacity import RetryCallState, Retrying, retry_if_exception
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL, check_api_key, check_base_url, is_loopback
 from airflow_provider_anyformat.api.calls import Call, Submit
-from airflow_provider_anyformat.api.models import shown
 from airflow_provider_anyformat.api.quota import RateLimiter
 from airflow_provider_anyformat.api.replies import (
     NO_COLLECTION,
@@ -26,6 +25,7 @@ from airflow_provider_anyformat.api.replies import (
     repeats,
 )
 from airflow_provider_anyformat.api.transport import ERROR_BYTES, BearerAuth, NoAuth, Session
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import (
     AnyformatClientError,
     AnyformatConnectionError,

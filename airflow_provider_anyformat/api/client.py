@@ -10,8 +10,9 @@ from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL
 from airflow_provider_anyformat.api.caller import Caller
 from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.listing import ListingPass
-from airflow_provider_anyformat.api.models import FileCollection, Page, check_id, is_id, shown
+from airflow_provider_anyformat.api.models import FileCollection, Page
 from airflow_provider_anyformat.api.replies import DeleteOutcome
+from airflow_provider_anyformat.api.values import check_id, is_id, shown
 from airflow_provider_anyformat.exceptions import (
     AnyformatClientError,
     AnyformatError,

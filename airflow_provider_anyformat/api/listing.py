@@ -6,7 +6,8 @@ from array import array
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Sequence
 
-from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, canonical_id
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatListingError
 
 # A listing may grow while it is read; past twice its first size and this many pages it is taken for endless.

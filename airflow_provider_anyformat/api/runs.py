@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TypeGuard
 
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import FINISHED_STATUSES, LONGEST_NAME, is_document_name, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
-FINISHED = frozenset({"processed", "error", "cancelled"})
 # What the server takes; it refuses the rest only after the upload.
 LARGEST_DOCUMENT = 20 * 1024 * 1024
-_LONGEST_NAME = 255
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,17 +27,10 @@ class Document:
     def __post_init__(self) -> None:
         if not is_document_name(self.name):
             raise AnyformatValueError(
-                f"document_name: {shown(self.name)} is not a file name; give one of 1 to {_LONGEST_NAME} bytes without"
+                f"document_name: {shown(self.name)} is not a file name; give one of 1 to {LONGEST_NAME} bytes without"
                 " a slash or a line break"
             )
         check_document_size(self.name, len(self.content))
-
-
-def is_document_name(name: object) -> TypeGuard[str]:
-    """Say whether ``name`` can be the file name of an upload: without a slash, a line break or the like."""
-    if type(name) is not str or name in ("", ".", "..") or "/" in name or not name.isprintable():
-        return False
-    return len(name.encode("utf-8", "replace")) <= _LONGEST_NAME
 
 
 def check_document_size(what: str, size: int, parameter: str = "document") -> None:
@@ -73,7 +63,7 @@ class RunState:
     @property
     def finished(self) -> bool:
         """Whether nothing more will happen."""
-        return self.status in FINISHED
+        return self.status in FINISHED_STATUSES
 
 
 def multipart(part: str, document: Document, fields: dict[str, str]) -> tuple[bytes, str]:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat.api.caller import LISTING_BYTES, RESULT_BYTES, Caller
 from airflow_provider_anyformat.api.calls import Call
-from airflow_provider_anyformat.api.models import Page, is_id, shown
+from airflow_provider_anyformat.api.models import Page
 from airflow_provider_anyformat.api.replies import DeleteOutcome, is_own
-from airflow_provider_anyformat.api.runs import FINISHED, Document, RunState, multipart
+from airflow_provider_anyformat.api.runs import Document, RunState, multipart
+from airflow_provider_anyformat.api.values import FINISHED_STATUSES, is_id, shown
 from airflow_provider_anyformat.exceptions import (
     AnyformatError,
     AnyformatListingError,
@@ -112,13 +113,13 @@ def submit(caller: Caller, call: Call, workflow_id: str, document: Document, ide
 def look(caller: Caller, call: Call, _: str, collection_id: str) -> RunState:
     """Ask how the packet's last run stands."""
     status, _run = _packet(caller, call, collection_id)
-    return RunState(status, f"status {shown(status)}" if status in FINISHED else "")
+    return RunState(status, f"status {shown(status)}" if status in FINISHED_STATUSES else "")
 
 
 def results(caller: Caller, call: Call, _: str, collection_id: str) -> bytes:
     """Return the ``results`` object of the packet's last run, or what its ``results_url`` holds, byte for byte."""
     status, run_id = _packet(caller, call, collection_id)
-    if status not in FINISHED:
+    if status not in FINISHED_STATUSES:
         raise AnyformatNotReadyError(f"{call.name}: the results are not ready: status {shown(status)}")
     if status != "processed":
         raise AnyformatNoResultsError(f"{call.name}: there are no results: status {shown(status)}")

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from weakref import WeakKeyDictionary
 
 from airflow_provider_anyformat.api.quota import LONGEST_WINDOW, RateLimiter
-from airflow_provider_anyformat.api.runs import FINISHED, RunState
+from airflow_provider_anyformat.api.runs import RunState
+from airflow_provider_anyformat.api.values import FINISHED_STATUSES
 from airflow_provider_anyformat.exceptions import (
     AnyformatError,
     AnyformatNotFoundError,
@@ -138,7 +139,7 @@ def from_event(event: Mapping[str, Any]) -> RunState:
         raise AnyformatTimeoutError(detail)
     if status == "failed":
         raise AnyformatError(detail, retryable=bool(event.get("retryable")), retry_after=event.get("retry_after"))
-    if status not in FINISHED:
+    if status not in FINISHED_STATUSES:
         raise AnyformatError(f"the trigger's event has the status {status!a}, which is not known")
     return RunState(str(status), detail)
 

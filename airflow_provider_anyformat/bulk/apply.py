@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.bulk.report import log_applied
 from airflow_provider_anyformat.bulk.run import DeletionRun, RunOptions
 from airflow_provider_anyformat.bulk.scan import Scan, Scanner

@@ -11,15 +11,10 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.runs import RunState, is_document_name
+from airflow_provider_anyformat.api.runs import RunState
+from airflow_provider_anyformat.api.values import is_document_name
 from airflow_provider_anyformat.api.waits import RESERVE, ends_a_wait
-from airflow_provider_anyformat.bulk.documents import (
-    find_submitted,
-    idempotency_key,
-    read_document,
-    sha256,
-    the_one,
-)
+from airflow_provider_anyformat.bulk.documents import find_submitted, idempotency_key, read_document, sha256, the_one
 from airflow_provider_anyformat.bulk.manifest import Manifest, Row, now
 from airflow_provider_anyformat.exceptions import (
     AnyformatBulkError,

@@ -9,8 +9,9 @@ from datetime import datetime
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Protocol
 
-from airflow_provider_anyformat.api.models import FileCollection, shown
+from airflow_provider_anyformat.api.models import FileCollection
 from airflow_provider_anyformat.api.runs import Document, check_document_size
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatStorageError, AnyformatValueError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatListingError
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, conclude, select
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_anyformat.api.models import check_id, shown
+from airflow_provider_anyformat.api.values import check_id, shown
 from airflow_provider_anyformat.cli.opening import open_ledger_folder
 from airflow_provider_anyformat.cli.output import FindingError, Output
 from airflow_provider_anyformat.cli.pages import as_html, as_markdown

@@ -9,7 +9,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from airflow_provider_anyformat.api.models import FileCollection, canonical_id, check_id
+from airflow_provider_anyformat.api.models import FileCollection
+from airflow_provider_anyformat.api.values import canonical_id, check_id
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.cli.policy import add_policy_arguments, judge, read_policy
 from airflow_provider_anyformat.retention.plan import utc_text

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL
-from airflow_provider_anyformat.api.models import Rows, check_id
+from airflow_provider_anyformat.api.models import Rows
+from airflow_provider_anyformat.api.values import check_id
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.exceptions import AnyformatListingError, AnyformatValueError
 

@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from airflow_provider_anyformat.api.models import FileCollection, shown
+from airflow_provider_anyformat.api.models import FileCollection
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.cli.opening import open_file
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.cli.rows import pages

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from airflow_provider_anyformat.api.models import Page, Rows, shown
+from airflow_provider_anyformat.api.models import Page, Rows
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatListingError, AnyformatValueError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from itertools import groupby
 from typing import Any
 
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.cli.policy import add_policy_arguments, judge, read_policy
 from airflow_provider_anyformat.exceptions import AnyformatValueError

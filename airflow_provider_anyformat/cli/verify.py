@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.cli.opening import open_file, open_ledger_folder
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.exceptions import AnyformatValueError

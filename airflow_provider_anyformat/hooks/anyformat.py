@@ -17,8 +17,9 @@ from weakref import WeakValueDictionary
 from airflow_provider_anyformat._airflow import AirflowNotFoundException, BaseHook, mask_secret
 from airflow_provider_anyformat.api.address import check_api_key, check_base_url
 from airflow_provider_anyformat.api.client import VERSIONS, AnyformatClient, DeleteOutcome
-from airflow_provider_anyformat.api.models import FileCollection, shown
+from airflow_provider_anyformat.api.models import FileCollection
 from airflow_provider_anyformat.api.runs import Document, RunState
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.api.waits import RESERVE, SharedWaits, Wait, wait_for_end
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.get_provider_info import CONN_FIELDS, HIDDEN_FIELDS, PLACEHOLDERS, RELABELING

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat._airflow import BaseOperator
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.links import AnyformatLink
 from airflow_provider_anyformat.operators._object_store import open_folder

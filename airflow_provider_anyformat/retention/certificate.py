@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat import __version__
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.retention.evidence import Run, in_order, load_run, open_ledger, reading, rows_of
 from airflow_provider_anyformat.retention.plan import HELD_FILE, PLAN_FILE, ROWS_FILE, SUMMARY_FILE, utc_text
 from airflow_provider_anyformat.retention.signing import SIGNATURE_FILE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
 from airflow_provider_anyformat.retention.evidence import Run, outcomes_of, planned_ids
 from airflow_provider_anyformat.retention.ledger import encoded, task_folder

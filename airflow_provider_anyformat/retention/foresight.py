@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from airflow_provider_anyformat.api.models import CLOCK_SKEW
+from airflow_provider_anyformat.api.values import CLOCK_SKEW
 from airflow_provider_anyformat.retention.policy import Selection
 from airflow_provider_anyformat.retention.reasons import DECISIONS, DUE, FREE_FORMS, TIMESTAMP_UNREADABLE
 

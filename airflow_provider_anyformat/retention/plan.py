@@ -12,7 +12,7 @@ from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Literal
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.retention.foresight import forecast
 from airflow_provider_anyformat.retention.policy import PlannedRow, RetentionPolicy, Selection
 from airflow_provider_anyformat.retention.reasons import ANOMALIES

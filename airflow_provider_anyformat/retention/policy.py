@@ -15,16 +15,8 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from airflow_provider_anyformat.api.listing import ListingPass
-from airflow_provider_anyformat.api.models import (
-    CLOCK_SKEW,
-    FINISHED_STATUSES,
-    KNOWN_STATUSES,
-    FileCollection,
-    Page,
-    Rows,
-    canonical_id,
-    shown,
-)
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
+from airflow_provider_anyformat.api.values import CLOCK_SKEW, FINISHED_STATUSES, KNOWN_STATUSES, canonical_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.retention.holds import Hold, HoldMatcher, globs_without_case
 from airflow_provider_anyformat.retention.reasons import (

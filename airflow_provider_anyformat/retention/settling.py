@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import canonical_id, is_id, shown
+from airflow_provider_anyformat.api.values import canonical_id, is_id, shown
 from airflow_provider_anyformat.retention.chain import KEYS_A_FILE, key_of
 from airflow_provider_anyformat.retention.ledger import GONE, OPEN_FILE, Ledger, Outcome, encoded, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE, SUMMARY_FILE, Origin, canonical

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.models import CLOCK_SKEW, canonical_id, check_id, parse_timestamp, shown
+from airflow_provider_anyformat.api.models import parse_timestamp
+from airflow_provider_anyformat.api.values import CLOCK_SKEW, canonical_id, check_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatStorageError, AnyformatValueError
 from airflow_provider_anyformat.retention.plan import (
     FORGETS_NEWEST,

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from airflow_provider_anyformat.api.models import canonical_id
+from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.retention.evidence import (
     Run,
     add_outcomes,

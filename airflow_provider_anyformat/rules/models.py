@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final, Literal, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, WrapValidator, create_model
 
-from airflow_provider_anyformat.api.models import is_id, shown
+from airflow_provider_anyformat.api.values import is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.parameters import PARAMETERS, read_parameters
 from airflow_provider_anyformat.readers import is_null

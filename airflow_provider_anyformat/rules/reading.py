@@ -11,7 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.retention.holds import Hold
 from airflow_provider_anyformat.rules import models

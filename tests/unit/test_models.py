@@ -11,16 +11,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from airflow_provider_anyformat.api.models import (
-    NULL_WORDS,
-    FileCollection,
-    Page,
-    Rows,
-    check_id,
-    is_id,
-    parse_timestamp,
-    shown,
-)
+from airflow_provider_anyformat.api.models import FileCollection, Page, Rows, parse_timestamp
+from airflow_provider_anyformat.api.values import NULL_WORDS, check_id, is_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatListingError, AnyformatValueError
 
 ID = "b2c3d4e5-f6a7-8901-bcde-f12345678901"

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from airflow_provider_anyformat._airflow import ObjectStoragePath
-from airflow_provider_anyformat.api.models import shown
+from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.parameters import (
     NOT_GIVEN,

@@ -38,6 +38,7 @@ TESTED_BY = {
     "api/caller.py": "client",
     "api/calls.py": "client",
     "api/v2.py": "client",
+    "api/values.py": "models",
     "hooks/anyformat.py": "hook",
     "operators/files.py": "operator",
     "retention/chain.py": "verification",
