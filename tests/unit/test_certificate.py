@@ -67,14 +67,44 @@ def test_a_collection_of_which_little_is_known(written: Book, capfd: pytest.Capt
     assert (code, content["collection"]["outcome"]) == (0, "failed")
 
 
-def test_a_collection_on_hold(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    book = Book(tmp_path / "ledger")
-    ledger = book.begin(["id-1"])
-    ledger.put("held.jsonl", b'{"case":"2026-17","collection_id":"id-2","workflow_id":"w-1"}\n')
-    book.end(ledger, {"id-1": "deleted"})
-    code, content = as_json(capfd, book.path, "--collection", "id-2")
-    assert (code, content["collection"]["outcome"], content["collection"]["case"]) == (0, "held", "2026-17")
-    assert "2026-17" in " ".join(content["proves"])
+ENDS = {"deleted": 0, "already_gone": 1, "gone_unconfirmed": 1, "failed": 2, "unknown": 2, "not_attempted": 2}
+PROVEN = [
+    "answered this collection's delete with HTTP 204",
+    "no longer there when the run came to it",
+    "did not delete the collection, or does not",
+]
+
+
+@pytest.mark.parametrize("chained", [True, False])
+def test_what_it_proves(tmp_path: Path, capfd: pytest.CaptureFixture[str], chained: bool) -> None:
+    book = Book(tmp_path / "ledger", chained=chained)
+    ledger = book.begin(ENDS)
+    ledger.put("held.jsonl", b'{"case":"2026-17","collection_id":"kept","workflow_id":"w-1"}\n')
+    book.end(ledger, {each: each for each in ENDS})
+    # What a later run finds of a deleted one is another record of it.
+    book.run("deleted", outcome="already_gone")
+    said: dict[str, tuple[str | None, str]] = {name: (name, PROVEN[at]) for name, at in ENDS.items()}
+    said |= {"kept": ("held", "it was on hold for the case 2026-17"), ledger.name: (None, "The counts are those")}
+    for name, (outcome, proven) in said.items():
+        _, content = as_json(capfd, book.path, "--collection" if outcome else "--run", name)
+        first, second, *chain = content["proves"]
+        assert "The task purge of the DAG nightly wrote its plan" in first
+        assert proven in second
+        assert ["by their hashes" in each for each in chain] == [True] * chained
+        assert [
+            "behind its answer" in content["does_not_prove"][0],
+            "self-attested" in content["does_not_prove"][1],
+            "clocks" in content["does_not_prove"][2],
+        ] == [True] * 3
+        assert content["plan"]["policy_in_words"] == "the ids that the task was given"
+        assert content["plan"]["digest"] == json.loads((book.path / ledger.name / "plan.json").read_text())["digest"]
+        assert content["hashes"]["previous"] == ([] if chained else None)
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT\d\d:\d\d:\d\dZ", content["made_at"])
+        if outcome:
+            assert (content["collection"]["outcome"], content["run"]["folder"]) == (outcome, ledger.name)
+            assert content["collection"]["attempts"] == (0 if outcome == "held" else 1)
+        if outcome == "held":
+            assert (content["collection"]["case"], content["collection"]["workflow_id"]) == ("2026-17", "w-1")
 
 
 def test_a_run(written: Book, capfd: pytest.CaptureFixture[str]) -> None:
@@ -137,21 +167,35 @@ def test_the_page_needs_nothing_and_trusts_nobody(written: Book, capfd: pytest.C
     assert all(line.startswith("|") is line.endswith("|") for line in markdown.splitlines())
 
 
-def test_a_policy_in_words() -> None:
-    policy = {
-        "older_than": "P90D",
-        "reference_time": "2026-06-30T12:00:00Z",
-        "age_by": "updated_at",
-        "statuses": ["processed", "error"],
-        "exclude_collection_ids": ["a"],
-        "include_names": 0,
-        "exclude_names": 2,
-        "keep_last": 3,
-    }
-    assert policy_words(policy) == (
-        "processed or error collections older than 90 days by updated_at on 2026-06-30T12:00:00Z, but not those whose"
-        " names match one of 2 patterns, except the newest 3 of each workflow, except 1 id on hold"
-    )
-    assert policy_words(policy | {"older_than": "PT129600S", "statuses": ["processed"]}).startswith(
-        "processed collections older than 36 hours"
-    )
+POLICY = {
+    "older_than": "P90D",
+    "reference_time": "2026-06-30T12:00:00Z",
+    "age_by": "updated_at",
+    "statuses": ["processed", "error"],
+    "exclude_collection_ids": ["a"],
+    "include_names": 0,
+    "exclude_names": 2,
+    "keep_last": 3,
+}
+BARE = POLICY | {"statuses": ["processed"], "exclude_collection_ids": [], "exclude_names": 0, "keep_last": None}
+OLD, NEWEST = "processed or error collections older than", "except the newest 3 of each workflow"
+ON = "by updated_at on 2026-06-30T12:00:00Z"
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (
+            POLICY,
+            f"{OLD} 90 days {ON}, but not those whose names match one of 2 patterns, {NEWEST}, except 1 id on hold",
+        ),
+        (BARE | {"older_than": "PT129600S"}, f"processed collections older than 36 hours {ON}"),
+        (
+            BARE | {"older_than": "P1D", "include_names": 4, "exclude_collection_ids": ["a", "b"]},
+            f"processed collections older than 1 day {ON}, whose names match one of 4 patterns, except 2 ids on hold",
+        ),
+        (None, "the ids that the task was given"),
+    ],
+)
+def test_a_policy_in_words(policy: dict[str, Any] | None, words: str) -> None:
+    assert policy_words(policy) == words

@@ -103,6 +103,27 @@ def test_a_listing_that_never_ends_is_given_up() -> None:
     assert len(reading) == 204
 
 
+def test_a_listing_without_totals_goes_on_while_it_shows_something_new() -> None:
+    reading = ListingPass("wf")
+    for number in range(1, 301):
+        reading.add(Page((FileCollection(f"{number}", "wf", "processed"),), None, number, 1))
+    row = FileCollection("1", "wf", "processed")
+    for number in range(301, 701):
+        assert list(reading.add(Page((row,), None, number, 1))) == []
+    with pytest.raises(AnyformatListingError, match=r"300 pages were to be expected, and page 701"):
+        reading.add(Page((row,), None, 701, 1))
+
+
+def test_where_ids_are_shown_and_which_were_shown_elsewhere() -> None:
+    reading, _ = read(page(1, ["a", "b"], 3), page(2, ["c"], 3))
+    of = {each: hash(f"collection-{each}") for each in "abcd"}
+    assert reading.places({of["b"], of["c"], of["d"]}) == [1, 2]
+    assert reading.places(set()) == []
+    seen = {of["c"], of["d"]}
+    assert reading.repeats(seen) == {of["c"]}
+    assert seen == set(of.values())
+
+
 shown = st.tuples(st.sampled_from("abcdefgh"), st.sampled_from(["processed", "error", None, ["processed"]]))
 
 

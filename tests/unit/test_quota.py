@@ -1,4 +1,4 @@
-"""The rate limiter alone: scripted answers, and threads against a limit that is kept in memory, on the real clock."""
+"""The rate limiter alone: scripted answers on a scripted clock; threads against a limit in memory on the real one."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import pytest
 
+from airflow_provider_anyformat.api import quota
 from airflow_provider_anyformat.api.quota import Quota, RateLimiter, read_quota
 from airflow_provider_anyformat.api.replies import Reply
 from airflow_provider_anyformat.exceptions import AnyformatRateLimitError
@@ -20,6 +21,26 @@ pytestmark = pytest.mark.timeout(60)
 
 class BlockedError(Exception):
     """The limiter wanted to sleep."""
+
+
+class Clock:
+    """A clock that moves only while someone sleeps: a little longer than asked, as real ones do."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds + 1e-6
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    scripted = Clock()
+    monkeypatch.setattr(quota, "time", scripted)
+    return scripted
 
 
 def _blocked(_: float) -> None:
@@ -98,7 +119,7 @@ def test_the_first_request_goes_alone() -> None:
     assert permits(limiter) == 100
 
 
-@pytest.mark.parametrize("status", [404, 422, 503])
+@pytest.mark.parametrize("status", [400, 404, 499, 500, 503])
 def test_an_error_without_the_headers_is_followed_by_a_single_request(status: int) -> None:
     limiter = RateLimiter(0.0)
     for _ in range(20):
@@ -122,14 +143,14 @@ def test_errors_without_the_headers_count_for_the_others_too() -> None:
     assert 100 // 5 <= one_by_one(crowded, reply=answer(status=404)) <= 100 // 3
 
 
-def test_others_that_are_not_seen_any_more_are_forgotten_from_window_to_window() -> None:
+def test_others_that_are_not_seen_any_more_are_forgotten_from_window_to_window(clock: Clock) -> None:
     limiter = RateLimiter(0.0)
     for remaining in (100, 84):
         limiter.release(limiter.acquire(_blocked), answer(remaining, 1, 100))
     gone = answer(status=404)
     went = [one_by_one(limiter, reply=gone)]
     for _ in range(3):
-        time.sleep(1.05)
+        clock.sleep(1.05)
         went.append(one_by_one(limiter, reply=gone))
     assert went[0] < 15
     assert went[1] < went[2] < went[3]
@@ -151,12 +172,13 @@ def test_a_first_request_that_gets_no_answer_is_followed_by_another_single_one()
     assert permits(limiter) == 1
 
 
-def test_a_first_request_that_hangs_does_not_hold_up_the_task() -> None:
+def test_a_first_request_that_hangs_holds_up_the_next_one_for_a_second(clock: Clock) -> None:
     limiter = RateLimiter()
     hanging = limiter.acquire(_blocked)
-    started = time.monotonic()
-    limiter.release(limiter.acquire(time.sleep), answer(50, 60, 100))
-    assert 0.9 < time.monotonic() - started < 10
+    clock.sleep(0.99)
+    assert permits(limiter) == 0
+    clock.now = 1001.0
+    limiter.release(limiter.acquire(_blocked), answer(50, 60, 100))
     limiter.release(hanging, answer(49, 60, 100))
     assert one_by_one(limiter) == 39
 
@@ -217,27 +239,38 @@ def test_fewer_go_at_once_where_others_draw_on_the_key() -> None:
     assert 1 <= permits(crowded) <= 208 // 8
 
 
-def test_the_windows_end_is_the_earliest_that_an_answer_gave() -> None:
+def test_the_windows_end_is_the_earliest_that_an_answer_gave(clock: Clock) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(50, 3, 60))
     first, second = limiter.acquire(_blocked), limiter.acquire(_blocked)
-    started = time.monotonic()
+    clock.sleep(0.25)
     limiter.release(first, answer(0, 1, 60))
-    time.sleep(0.3)
+    end = clock.now + 1
+    clock.sleep(0.5)
     limiter.release(second, answer(1, 2, 60))
-    limiter.acquire(time.sleep)
-    assert 0.99 < time.monotonic() - started < 2
+    clock.now = end - 0.001
+    assert permits(limiter) == 0
+    clock.now = end
+    # The new window is expected to have what the last one had, and none of it is known yet.
+    assert one_by_one(limiter, reply=answer(status=503)) == 50
 
 
-def test_a_late_answer_of_the_last_window_does_not_close_the_new_one() -> None:
+@pytest.mark.parametrize(
+    ("reset", "left"),
+    [
+        # It may have been charged to either window.
+        pytest.param(1, 8, id="sent-before-the-window"),
+        pytest.param(2, 1, id="sent-at-its-beginning"),
+    ],
+)
+def test_a_late_answer_of_the_last_window_does_not_close_the_new_one(clock: Clock, reset: int, left: int) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(59, 1, 60))
     late, other = limiter.acquire(_blocked), limiter.acquire(_blocked)
     limiter.release(other, answer(0, 1, 60))
-    limiter.release(limiter.acquire(time.sleep), answer(9, 60, 60))
-    limiter.release(late, answer(1, 1, 60))
-    # The late one may have been charged to either window.
-    assert one_by_one(limiter) == 8
+    limiter.release(limiter.acquire(clock.sleep), answer(9, 60, 60))
+    limiter.release(late, answer(1, reset, 60))
+    assert one_by_one(limiter) == left
 
 
 def test_an_answer_of_a_later_window_opens_it() -> None:
@@ -248,67 +281,135 @@ def test_an_answer_of_a_later_window_opens_it() -> None:
     assert one_by_one(limiter) == 40
 
 
-def test_a_new_window_starts_with_what_the_last_one_had() -> None:
+def test_a_new_window_starts_with_what_the_last_one_had(clock: Clock) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(3, 1, 60))
     limiter.release(limiter.acquire(_blocked), answer(0, 1, 60))
     # An error's answer has no headers: it tells nothing of the new window, but may have been charged to it.
-    limiter.release(limiter.acquire(time.sleep), answer(status=503))
+    limiter.release(limiter.acquire(clock.sleep), answer(status=503))
     assert one_by_one(limiter, reply=answer(status=503)) == 2
 
 
 @pytest.mark.parametrize(
-    ("text", "known_end", "least"),
+    ("text", "known_end", "seconds"),
     [
         pytest.param("1", None, 1.0, id="seconds"),
         pytest.param("0", None, 1.0, id="zero"),
         pytest.param("1.5", None, 1.5, id="fraction"),
+        pytest.param("120", None, 120.0, id="the-longest-wait"),
         pytest.param(None, None, 1.0, id="missing"),
         pytest.param("soon", None, 1.0, id="junk"),
-        pytest.param(None, 2, 1.9, id="missing-but-the-end-is-known"),
+        pytest.param(None, 2, 2.0, id="missing-but-the-end-is-known"),
+        pytest.param(None, 600, 120.0, id="missing-and-the-end-is-far"),
         pytest.param("1", 60, 1.0, id="sooner-than-the-headers-said"),
     ],
 )
-def test_after_a_429_everybody_waits_and_one_goes_ahead(text: str | None, known_end: int | None, least: float) -> None:
+def test_after_a_429_everybody_waits_and_one_goes_ahead(
+    clock: Clock, text: str | None, known_end: int | None, seconds: float
+) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer() if known_end is None else answer(50, known_end, 60))
-    refused, other = limiter.acquire(_blocked), limiter.acquire(_blocked)
-    started = time.monotonic()
+    refused, other, third = (limiter.acquire(_blocked) for _ in range(3))
     limiter.release(refused, refusal(text))
-    # It was under way and says that there is room: the 429 knows better.
+    # They were under way: one says that there is room, one that there is no limit, and the 429 knows better.
     limiter.release(other, answer(40, 60, 60))
+    limiter.release(third, answer())
     assert permits(limiter) == 0
-    entered = limiter.acquire(time.sleep)
-    assert least <= time.monotonic() - started < least + 5
+    entered = limiter.acquire(clock.sleep)
+    # Others on the key may be told the same.
+    assert seconds <= clock.now - 1000 <= seconds + 0.26
     assert permits(limiter) == 0
     limiter.release(entered, answer(30, 60, 60))
     assert one_by_one(limiter) == 30
 
 
-def test_after_a_429_without_headers_ever_all_go_again() -> None:
+def test_not_everyone_on_the_key_goes_at_the_same_moment_after_a_429(clock: Clock) -> None:
+    moments = set()
+    for _ in range(30):
+        clock.now, limiter = 1000.0, RateLimiter()
+        limiter.release(limiter.acquire(_blocked), refusal("5"))
+        moments.add(limiter.acquire(clock.sleep))
+    assert min(moments) < 1005.1 < 1005.15 < max(moments)
+
+
+def test_a_shorter_429_does_not_shorten_the_wait_and_none_is_longer_than_the_bound(clock: Clock) -> None:
+    limiter = RateLimiter(longest_shut=7.0)
+    limiter.release(limiter.acquire(_blocked), answer())
+    for text in ("3600", "2"):
+        limiter.release(1000.0, refusal(text))
+        limiter.in_flight += 1
+    assert 7 <= limiter.acquire(clock.sleep) - 1000 <= 7.26
+
+
+def test_after_a_429_without_headers_ever_all_go_again(clock: Clock) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer())
     limiter.release(limiter.acquire(_blocked), refusal("1"))
-    limiter.release(limiter.acquire(time.sleep), answer())
+    limiter.release(limiter.acquire(clock.sleep), answer())
     assert permits(limiter) == 100
 
 
-def test_a_429_beyond_the_longest_wait_fails_the_others_at_once() -> None:
-    limiter = RateLimiter(0.0, 120.0)
-    first, second = limiter.acquire(_blocked), None
-    limiter.release(first, answer())
-    second = limiter.acquire(_blocked)
-    limiter.release(second, refusal("86400"))
-    with pytest.raises(AnyformatRateLimitError, match=r"86400 seconds.*max_backoff \(120\)") as caught:
+def test_a_429_beyond_the_longest_wait_fails_the_others_at_once(clock: Clock) -> None:
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), refusal("121"))
+    with pytest.raises(AnyformatRateLimitError, match=r"121 seconds.*max_backoff \(120\)") as caught:
         limiter.acquire(_blocked)
     assert caught.value.retryable
-    assert caught.value.retry_after == pytest.approx(86400, abs=5)
+    assert caught.value.retry_after == 121
 
 
-def test_a_429_of_just_the_longest_wait_is_waited_for() -> None:
-    limiter = RateLimiter(0.0, 2.0)
-    limiter.release(limiter.acquire(_blocked), refusal("2"))
-    limiter.acquire(time.sleep)
+@pytest.mark.parametrize(
+    ("answers", "later", "blind"),
+    [
+        pytest.param([], 0, True, id="nothing-known"),
+        pytest.param([answer()], 0, False, id="no-limit-to-be-seen"),
+        pytest.param([answer(60, 9, 60)], 0, False, id="just-seen"),
+        pytest.param([answer(60, 9, 60)], 8.9, False, id="near-the-windows-end"),
+        pytest.param([answer(60, 9, 60)], 9 - 1e-6, True, id="after-the-windows-end"),
+        pytest.param([answer(60, 9, 60)] + [None] * 19, 0, False, id="nineteen-unseen"),
+        pytest.param([answer(60, 9, 60)] + [None] * 20, 0, True, id="twenty-unseen"),
+        pytest.param([answer(2, 9, 60), None], 0, False, id="one-unseen"),
+        pytest.param([answer(6, 9, 60), None, None], 0, False, id="two-of-six"),
+        pytest.param([answer(5, 9, 60), None, None], 0, False, id="half-of-what-is-left"),
+        pytest.param([answer(4, 9, 60), None, None], 0, True, id="more-than-half"),
+        # Each other of our size lost one, too.
+        pytest.param([answer(8, 9, 60), *[answer(status=404)] * 2], 0, False, id="alone"),
+        pytest.param([answer(9, 9, 60), answer(6, 9, 60), *[answer(status=404)] * 2], 0, True, id="one-other"),
+        pytest.param([answer(60, 9, 60), refusal("3")], 2.9, False, id="refused"),
+        pytest.param([answer(60, 9, 60), refusal("3")], 3.3, True, id="refused-and-waited"),
+    ],
+)
+def test_whether_an_answer_with_the_headers_would_help(
+    clock: Clock, answers: list[Reply | None], later: float, blind: bool
+) -> None:
+    limiter = RateLimiter(0.0, others=0.0)
+    for reply in answers:
+        limiter.release(limiter.acquire(_blocked), reply)
+    clock.sleep(later)
+    assert limiter.is_blind() is blind
+
+
+@pytest.mark.parametrize(
+    ("remaining", "others", "in_flight", "later", "wait"),
+    [
+        # One in flight counts once for us, and twice for each other.
+        pytest.param(10, 0.0, 9, 0, 0.0, id="alone-the-last"),
+        pytest.param(10, 0.0, 10, 0, 0.01, id="alone-an-answer-may-open-it"),
+        pytest.param(10, 1.0, 3, 0, 0.0, id="with-another-the-last"),
+        pytest.param(10, 1.0, 4, 0, 0.01, id="with-another-an-answer-may-open-it"),
+        pytest.param(0, 0.0, 0, 0, 0.1, id="used-up"),
+        pytest.param(0, 0.0, 0, 59.95, 0.05, id="used-up-until-the-end"),
+    ],
+)
+def test_how_long_until_another_look(
+    clock: Clock, remaining: int, others: float, in_flight: int, later: float, wait: float
+) -> None:
+    limiter = RateLimiter(0.0, others=others)
+    limiter.release(limiter.acquire(_blocked), answer(remaining, 60, 60))
+    for _ in range(in_flight):
+        limiter.acquire(_blocked)
+    clock.sleep(later)
+    assert limiter.try_acquire()[1] == pytest.approx(wait, abs=1e-5)
 
 
 def test_no_lock_is_held_while_sleeping() -> None:

@@ -21,13 +21,22 @@ from airflow_provider_anyformat.api.replies import (
     Reply,
     clean,
     error_from_reply,
+    explain,
     is_impossible,
     is_own,
     read_http_date,
     read_retry_after,
     repeats,
 )
-from airflow_provider_anyformat.exceptions import AnyformatRateLimitError, AnyformatServerError
+from airflow_provider_anyformat.exceptions import (
+    AnyformatAuthenticationError,
+    AnyformatClientError,
+    AnyformatNotFoundError,
+    AnyformatPermissionError,
+    AnyformatRateLimitError,
+    AnyformatServerError,
+    AnyformatValidationError,
+)
 
 KEY = "af_test-key-0123456789"
 DATE = "Tue, 24 Nov 2026 10:00:00 GMT"
@@ -62,6 +71,9 @@ HEAD = "HTTP 409: Conflict"
         ({"detail": ["One.", "Two."]}, f"{HEAD}:\n  One.\n  Two."),
         ({"detail": {"a": 1, "input": "x", "ctx": "y"}}, f'{HEAD}: {{"a": 1}}'),
         ({"detail": {"a": [{"b": 1, "input": "x"}]}}, f'{HEAD}: {{"a": [{{"b": 1}}]}}'),
+        ({"detail": {"a": "é"}}, f'{HEAD}: {{"a": "é"}}'),
+        ({"detail": [[[[[[[[1]]]]]]]]}, f'{HEAD}: [[[[[["…"]]]]]]'),
+        ({"detail": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}, f"{HEAD}: " + '{"a": ' * 6 + '"…"' + "}" * 6),
         ({"detail": 5}, f"{HEAD}: 5"),
         ({"detail": True}, f"{HEAD}: true"),
         ({"detail": [None, 5, [1]]}, f"{HEAD}:\n  no message\n  5\n  [1]"),
@@ -69,6 +81,7 @@ HEAD = "HTTP 409: Conflict"
         (["One.", "Two."], f"{HEAD}:\n  One.\n  Two."),
         ([{"loc": ["a"], "msg": "No", "type": "t"}], f"{HEAD}: a: No [t]"),
         ("text", f"{HEAD}: text"),
+        ("", HEAD),
         (7, f"{HEAD}: 7"),
         (b"null", f"{HEAD}: null"),
         (b"NaN", f"{HEAD}: NaN"),
@@ -146,6 +159,11 @@ def test_500_characters(length: int, place: str) -> None:
     shown = words(409, bodies[place]).removeprefix(f"{HEAD}: ")
 
     assert shown == (text if length <= 500 else "x" * 499 + "…")
+
+
+def test_128_characters_of_a_code() -> None:
+    error = error_from_reply(make(409, {"error_code": "x" * 128, "request_id": "x" * 129}))
+    assert (error.error_code, error.request_id) == ("x" * 128, "x" * 127 + "…")
 
 
 @pytest.mark.parametrize(
@@ -235,6 +253,8 @@ def test_hostile_bodies(body: bytes, status: int) -> None:
         ("application/json", b"{", False, "the body is application/json that cannot be read"),
         ("image/png", b"\x89PNG", False, "the body is image/png that cannot be read"),
         ("text/plain", b"words", False, "words"),
+        ("text/plain; charset=utf-8", b"words", False, "words"),
+        ("x" * 61, b"words", False, f"the body is {'x' * 59}… that cannot be read"),
         ("text/plain", b"words", True, "the body is text/plain that cannot be read"),
         ("", b"words", True, "the body is text that cannot be read"),
         ("", b"words", False, "words"),
@@ -256,6 +276,7 @@ def test_the_key_is_struck_out(secret: str) -> None:
     error = error_from_reply(make(403, body, X_API_Version=secret), secret=secret)
 
     spelled = json.dumps(secret)[1:-1]
+    assert clean(f"{secret} {spelled}", secret) == "*** ***"
     for text in (str(error), repr(error), repr(vars(error))):
         assert secret not in text
         assert spelled not in text
@@ -280,34 +301,46 @@ def test_repeats_in_jsons_spelling() -> None:
 
 
 @pytest.mark.parametrize(
-    ("status", "phrase"),
+    ("status", "kind", "fate_unknown", "phrase"),
     [
-        (200, "not the answer that this call is documented to give"),
-        (299, "not the answer that this call is documented to give"),
-        (302, "a redirect, which is never followed; check the host"),
-        (399, "a redirect"),
-        (401, "does not accept the API key"),
-        (402, "out of credit"),
-        (403, "not allowed"),
-        (404, "no such thing for this key"),
-        (409, "Conflict"),
-        (412, "the results are not ready"),
-        (429, "rate limit"),
-        (451, "Unavailable For Legal Reasons"),
-        (499, "a status that no standard defines"),
-        (500, "Internal Server Error"),
-        (503, "Service Unavailable"),
-        (799, "a status that no standard defines"),
+        (200, AnyformatClientError, True, "not the answer that this call is documented to give"),
+        (299, AnyformatClientError, True, "not the answer that this call is documented to give"),
+        (300, AnyformatClientError, True, "a redirect"),
+        (302, AnyformatClientError, True, "a redirect, which is never followed; check the host"),
+        (399, AnyformatClientError, True, "a redirect"),
+        (400, AnyformatClientError, False, "Bad Request"),
+        (401, AnyformatAuthenticationError, False, "does not accept the API key"),
+        (402, AnyformatClientError, False, "out of credit"),
+        (403, AnyformatPermissionError, False, "not allowed"),
+        (404, AnyformatNotFoundError, False, "no such thing for this key"),
+        (408, AnyformatServerError, False, "Request Timeout"),
+        (409, AnyformatClientError, False, "Conflict"),
+        (412, AnyformatClientError, False, "the results are not ready"),
+        (422, AnyformatValidationError, False, "anyformat refused the request's values"),
+        (425, AnyformatServerError, False, "Too Early"),
+        (429, AnyformatRateLimitError, False, "rate limit"),
+        (451, AnyformatClientError, False, "Unavailable For Legal Reasons"),
+        (499, AnyformatClientError, False, "no standard"),
+        (500, AnyformatServerError, True, "Internal Server Error"),
+        (503, AnyformatServerError, True, "Service Unavailable"),
+        (799, AnyformatServerError, True, "no standard"),
     ],
 )
-def test_each_status_has_a_sentence(status: int, phrase: str) -> None:
+def test_each_status_has_a_sentence(status: int, kind: type, fate_unknown: bool, phrase: str) -> None:
     error = error_from_reply(make(status, X_API_Version="2", Date=DATE))
+    assert (type(error), error.fate_unknown) == (kind, fate_unknown)
     assert str(error).startswith(f"HTTP {status}: ")
     assert phrase in str(error)
     assert (error.status_code, error.server_date) == (status, DATE)
 
 
-@pytest.mark.parametrize("status", [100, 103, 199])
+def test_a_404_that_is_not_anyformats_own_is_the_gateways() -> None:
+    error = error_from_reply(make(404, b"<html>"))
+    assert isinstance(error, AnyformatServerError)
+    assert str(error).startswith("HTTP 404: the answer is not anyformat's own but a gateway's")
+
+
+@pytest.mark.parametrize("status", [100, 199])
 def test_interim_answers_are_the_servers_fault(status: int) -> None:
     error = error_from_reply(make(status))
     assert isinstance(error, AnyformatServerError)
@@ -323,7 +356,6 @@ def test_final_errors_have_no_wait(status: int) -> None:
 def test_retryable_errors_know_the_wait(status: int) -> None:
     assert error_from_reply(make(status, Retry_After="5")).retry_after == 5.0
     assert error_from_reply(make(status)).retry_after is None
-    assert isinstance(error_from_reply(make(429)), AnyformatRateLimitError)
 
 
 def http_date(seconds: float) -> str:
@@ -484,11 +516,26 @@ def test_a_reply_shows_neither_headers_nor_body() -> None:
     assert KEY not in repr(make(200, KEY.encode(), Echo=KEY))
 
 
+def test_a_reply_is_whole_unless_told_otherwise() -> None:
+    reply = Reply(204, {})
+    assert (reply.body, reply.cut, reply.surplus, is_impossible(reply)) == (b"", False, False, False)
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [({"detail": ["A", "B"]}, "A; B"), (b"words", "words"), (b"", ""), ({"detail": KEY}, "***")],
+    ids=repr,
+)
+def test_explain(body: Any, said: str) -> None:
+    assert explain(make(422, body), KEY) == said
+
+
 def test_outcomes_are_text_and_survive_copying() -> None:
     outcome = DeleteOutcome(
         "already_gone", http_status=404, error_code="NOT_FOUND", request_id="r", attempts=3, server_date=DATE
     )
 
+    assert DeleteOutcome("deleted", http_status=204).attempts == 1
     assert outcome == "already_gone"
     assert json.dumps(outcome) == '"already_gone"'
     for other in (pickle.loads(pickle.dumps(outcome)), copy.copy(outcome), copy.deepcopy(outcome)):
