@@ -191,6 +191,39 @@ TAMPERED: dict[str, tuple[Callable[[Book], object], set[tuple[str, str]]]] = {
         lambda b: forge(b, "run-2", lambda summary: summary.pop("previous")),
         {("run-3", "cut")},
     ),
+    "another plan named": (
+        lambda b: forge(b, "run-3", lambda summary: summary.update(plan_digest="0" * 64)),
+        {("run-3", "plan_digest")},
+    ),
+    "another folder named": (
+        lambda b: forge(b, "run-3", lambda summary: summary.update(ledger="/elsewhere")),
+        {("run-3", "changed")},
+    ),
+    "a line that is not an outcome": (
+        lambda b: forge(b, "run-3", nothing, outcomes=lambda data: data + b"[]\n"),
+        {("run-3", "changed")},
+    ),
+    "an outcome that there is not": (
+        lambda b: forge(b, "run-3", nothing, outcomes=lambda data: data.replace(b"failed", b"kept")),
+        {("run-3", "changed")},
+    ),
+    "the same summary, written otherwise": (
+        lambda b: edit(b, "run-3", "summary.json", lambda data: json.dumps(json.loads(data), indent=1).encode()),
+        {("run-3", "changed")},
+    ),
+    "the summary's digest taken out": (
+        lambda b: edit(
+            b,
+            "run-3",
+            "summary.json",
+            lambda data: canonical({key: value for key, value in json.loads(data).items() if key != "digest"}),
+        ),
+        {("run-3", "changed")},
+    ),
+    "a signature without a key": (
+        lambda b: (next(b.path.rglob("run-3/1/*")) / "summary.sig").write_bytes(b"x" * 64),
+        {("run-3", "changed")},
+    ),
 }  # fmt: skip
 
 
@@ -199,6 +232,37 @@ def test_what_was_tampered_with(book: Book, case: str) -> None:
     tamper, expected = TAMPERED[case]
     tamper(book)
     assert found(verify(book.root)) == expected
+
+
+NOT_ATTEMPTED = {"a": "deleted", "b": "not_attempted", "g": "gone_unconfirmed", "u": "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("counted", "problems"),
+    [
+        # A run that had to end counts what it did not come to, and has no outcome of it.
+        (3, set()),
+        (2, {"no_outcome"}),
+        (4, {"changed"}),
+        (0, {"no_outcome", "changed"}),
+    ],
+)
+def test_what_a_run_did_not_come_to(tmp_path: Path, counted: int, problems: set[str]) -> None:
+    book = Book(tmp_path)
+    ledger = book.begin([*NOT_ATTEMPTED, "c", "d"])
+    book.end(ledger, NOT_ATTEMPTED, already_gone=1, not_attempted=counted)
+    report = verify(book.root)
+    assert {each.problem for each in report.problems} == problems
+    if counted == 3:
+        forge(book, "run-1", lambda summary: summary.update(not_attempted=1, kept={"no_results": 1, "not_listed": 1}))
+        assert not verify(book.root).problems
+
+
+def test_many_ids_are_not_all_named(book: Book) -> None:
+    more = b"".join(canonical({"collection_id": f"x{n}", "outcome": "deleted"}) for n in range(7))
+    forge(book, "run-3", nothing, outcomes=lambda data: data + more)
+    (problem,) = verify(book.root).problems
+    assert problem.detail == "no plan has x0, x1, x2, x3, x4 and 2 more, of which it has an outcome"
 
 
 def test_two_runs_that_changed_places(book: Book) -> None:
@@ -247,9 +311,10 @@ def test_a_killed_run_is_unclosed(tmp_path: Path) -> None:
     report = verify(book.root)
     assert found(report) == {("run-2", "unclosed")}
     assert (report.runs, report.collections) == (3, 3)
+    next(tmp_path.rglob("run-2/1/*/plan.json")).unlink()
+    assert found(verify(book.root)) == {("run-2", each) for each in ("unclosed", "missing", "unplanned_outcome")}
     # Killed while it wrote its plan: nothing was deleted.
     next(tmp_path.rglob("run-2/1/*/outcomes-00001.jsonl")).unlink()
-    next(tmp_path.rglob("run-2/1/*/plan.json")).unlink()
     assert verify(book.root).as_json()["ok"]
 
 
