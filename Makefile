@@ -18,7 +18,7 @@ MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
 
 .DEFAULT_GOAL := help
-.PHONY: help demo airflow test test-sdk test-system test-workers test-lineage pictures lint format docs benchmarks ci release-check pins clean env tools
+.PHONY: help demo airflow test test-sdk test-system test-workers test-lineage pictures lint format docs benchmarks mutants ci release-check pins clean env tools
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{printf "%-18s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ docs: ## the pages of docs/ as a site, in build/docs; a warning is an error
 
 benchmarks: env ## the provider beside what one would write instead, as ratios
 	@missed=0; for file in benchmarks/bench_*.py; do echo "== $$file"; $(ENV)/bin/python $$file || missed=1; done; exit $$missed
+
+mutants: env ## change one thing in the code at a time, and see that a test notices; an hour or two; ROOMS=bulk for a part of it
+	@$(ENV)/bin/python -m scripts.mutants $(ROOMS)
 
 ci: ## all that a change must pass: every Airflow line, oldest dependencies, wheel, demo
 	@bash .ci/run
