@@ -69,8 +69,8 @@ def delete_ids(
     :param is_retry: whether an earlier try of the task may have deleted some of them; default ``False``.
     :raises AnyformatError: a guard tripped, or something was not deleted.
     """
-    usual = usual_deletions(options.ledger, options.origin, guards)
-    earlier = _earlier(options)
+    usual = usual_deletions(options.earlier_runs(client), options.origin, guards)
+    earlier = _earlier(client, options)
     plan = PurgePlan.of_ids(
         collection_ids,
         held=held,
@@ -123,17 +123,17 @@ def purge(
     :param plan_only: whether to delete nothing and show the plan; default ``False``.
     :raises AnyformatError: the listing failed, a guard tripped, or something was not deleted.
     """
-    usual = usual_deletions(options.ledger, options.origin, guards)
+    usual = usual_deletions(options.earlier_runs(client), options.origin, guards)
     scan = Scanner(client.paced(options.quota_reserve), workflow_ids, policy).scan()
-    earlier = _earlier(options)
+    earlier = _earlier(client, options)
     plan = guarded(make_plan(scan, guards, options.origin, earlier.ids), usual)
     log_plan(plan)
     run = DeletionRun(client, plan, options, earlier=earlier)
     return run.only_plan() if plan_only else run.carry_out(scan)
 
 
-def _earlier(options: RunOptions) -> Earlier:
-    earlier = Earlier(options.ledger, options.store, options.origin)
+def _earlier(client: AnyformatClient, options: RunOptions) -> Earlier:
+    earlier = Earlier(options.earlier_runs(client), options.store, options.origin)
     if options.origin.try_number > 1 and not earlier.names_all:
         log.warning(
             "Nothing says which collections earlier tries deleted, so limit and max_deletions count this try alone; %s",

@@ -22,6 +22,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.chain import follow
+from airflow_provider_anyformat.retention.folder import Interruptible
 from airflow_provider_anyformat.retention.ledger import Ledger, Outcome
 from airflow_provider_anyformat.retention.plan import Origin, PurgePlan
 from airflow_provider_anyformat.retention.settling import settle
@@ -66,6 +67,12 @@ class RunOptions:
     store: Store | None = None
     push: Callable[[str, Any], object] = lambda *_: None
 
+    def earlier_runs(self, client: AnyformatClient) -> Folder | None:
+        """Return the ledger to read what earlier runs left; a stop of the client ends the reading."""
+        if self.ledger is None:
+            return None
+        return Interruptible(self.ledger, partial(client.check_stopped, "reading the ledger"))
+
 
 class DeletionRun:
     """
@@ -94,7 +101,7 @@ class DeletionRun:
         self.plan = plan
         self._tries = earlier
         self._client = client
-        self._root = options.ledger
+        self._root = options.earlier_runs(client)
         self._push = options.push
         self._unlisted = set(unlisted)
         self._ledger = None

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyformat.api.values import canonical_id
-from airflow_provider_anyformat.exceptions import AnyformatLedgerError
+from airflow_provider_anyformat.exceptions import AnyformatLedgerError, AnyformatStoppedError
 from airflow_provider_anyformat.retention.evidence import Run, outcomes_of, planned_ids
 from airflow_provider_anyformat.retention.ledger import encoded, task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, ROWS_FILE
@@ -145,6 +145,8 @@ def maybe_deleted(root: Folder | None, origin: Origin) -> frozenset[str] | None:
                 ids.update(set(planned_ids(folder.read(f"{each_run.name}/{ROWS_FILE}"))) - outcomes.keys())
     except PermissionError:
         return None
+    except AnyformatStoppedError:
+        raise
     except Exception as error:
         # Each object store has exceptions of its own.
         raise AnyformatLedgerError(

@@ -134,6 +134,36 @@ class LocalFolder:
         _sync_name(folder)
 
 
+class Interruptible:
+    """
+    A folder whose reader can be told to stop: a store may take long for each of many files.
+
+    :param folder: the folder.
+    :param check: called before each file is read; what it raises ends the work.
+    """
+
+    def __init__(self, folder: Folder, check: Callable[[], None]) -> None:
+        self._folder = folder
+        self._check = check
+        self.url = folder.url
+        self.put = folder.put
+        self.files = folder.files
+
+    def read(self, name: str) -> bytes:
+        """Read a file."""
+        self._check()
+        return self._folder.read(name)
+
+    def modified(self, name: str) -> float:
+        """Ask the folder."""
+        self._check()
+        return self._folder.modified(name)
+
+    def folder(self, name: str) -> Interruptible:
+        """Return a folder below."""
+        return Interruptible(self._folder.folder(name), self._check)
+
+
 def _rename(temporary: Path, target: Path) -> None:
     """Give a file its name, unless that is taken; ``os.rename`` would replace the other without a word."""
     try:

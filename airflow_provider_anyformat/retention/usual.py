@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from airflow_provider_anyformat.exceptions import AnyformatLedgerError, AnyformatValueError
+from airflow_provider_anyformat.exceptions import AnyformatLedgerError, AnyformatStoppedError, AnyformatValueError
 from airflow_provider_anyformat.retention.chain import FOLLOWS, runs_of_task, unnamed
 from airflow_provider_anyformat.retention.ledger import task_folder
 from airflow_provider_anyformat.retention.plan import PLAN_FILE, SUMMARY_FILE, Guards, Origin, PurgePlan
@@ -47,6 +47,8 @@ def usual_deletions(root: Folder | None, origin: Origin, guards: Guards) -> floa
         if sum(SUMMARY_FILE in files for files in runs.values()) < _FEWEST_RUNS:
             return None
         last = list(islice((number for number in _newest_first(folder, runs) if number), _LAST_RUNS))
+    except AnyformatStoppedError:
+        raise
     except Exception as error:
         # Each object store has exceptions of its own.
         raise AnyformatLedgerError(
