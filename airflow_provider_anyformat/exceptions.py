@@ -11,7 +11,8 @@ What can go wrong between a DAG and anyformat.
     │   ├── AnyformatAuthenticationError  HTTP 401
     │   ├── AnyformatPermissionError      HTTP 403
     │   ├── AnyformatNotReadyError        the processing has not ended        retryable
-    │   └── AnyformatNoResultsError       there will be no results
+    │   ├── AnyformatNoResultsError       there will be no results
+    │   └── AnyformatTooLongError         an answer longer than is read
     ├── AnyformatRateLimitError       HTTP 429                                retryable
     ├── AnyformatServerError          HTTP 408, 425, 5xx, a gateway's 404     retryable
     ├── AnyformatConnectionError      no answer, or an unreadable one         retryable
@@ -124,6 +125,10 @@ class AnyformatNotReadyError(AnyformatClientError):
 
 class AnyformatNoResultsError(AnyformatClientError):
     """The processing ended in an error or was cancelled: there will be no results. Final."""
+
+
+class AnyformatTooLongError(AnyformatClientError):
+    """The answer is longer than what is read of such an answer. Final."""
 
 
 class AnyformatLostReplyError(AnyformatError):

@@ -35,6 +35,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatRateLimitError,
     AnyformatServerError,
     AnyformatStoppedError,
+    AnyformatTooLongError,
     AnyformatValueError,
 )
 
@@ -257,6 +258,8 @@ class Caller:
         """
         Get what a presigned URL leads to, without the key; the URL is a secret itself, and is not shown.
 
+        :param limit: bytes that it may have.
+        :raises AnyformatTooLongError: it has more.
         :raises AnyformatServerError: it cannot be had; a later call gets another URL.
         """
         host = urlsplit(url)
@@ -269,6 +272,8 @@ class Caller:
         finally:
             session.close()
         self.check_stopped(call.name)
+        if reply is not None and reply.cut and len(reply.body) >= limit:
+            raise AnyformatTooLongError(f"{call.name}: what the results_url leads to is longer than {limit} bytes")
         if reply is None or reply.status != 200 or reply.cut or reply.surplus:
             why = "no readable answer" if reply is None else f"HTTP {reply.status}, or an answer that broke off"
             raise AnyformatServerError(f"{call.name}: the results_url led to {why}")
@@ -364,7 +369,7 @@ class Caller:
 
     def _judge(self, reply: Reply, wanted: bool, limit: int, *, whole: bool) -> AnyformatError | None:
         if wanted and whole and reply.cut and len(reply.body) >= limit:
-            return AnyformatClientError(
+            return AnyformatTooLongError(
                 f"HTTP {reply.status}: the answer is longer than {limit} bytes", status_code=reply.status
             )
         if is_impossible(reply) or (wanted and whole and reply.cut):

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from airflow_provider_anyformat.api import v2, v3
 from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL
-from airflow_provider_anyformat.api.caller import Caller
+from airflow_provider_anyformat.api.caller import RESULT_BYTES, Caller
 from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.api.models import FileCollection, Page
@@ -53,7 +53,7 @@ class Version(Protocol):
     def look(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> RunState:
         """Ask how the processing stands."""
 
-    def results(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> bytes:
+    def results(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, limit: int, /) -> bytes:
         """Return the results."""
 
     def check_key(self, caller: Caller, call: Call, /) -> bool:
@@ -226,16 +226,18 @@ class AnyformatClient(Caller):
         call = Call(f"look at collection {check_id(collection_id)}", tries=1, permit=permit)
         return self._version.look(self, call, workflow_id, collection_id)
 
-    def get_results(self, workflow_id: str, collection_id: str) -> bytes:
+    def get_results(self, workflow_id: str, collection_id: str, *, limit: int = RESULT_BYTES) -> bytes:
         """
         Return a collection's results: on v2 the body as received, on v3 the ``results`` object alone.
 
+        :param limit: bytes that the answer may have. Default 256 MB.
+        :raises AnyformatTooLongError: it has more.
         :raises AnyformatNotReadyError: the processing has not ended yet.
         :raises AnyformatNoResultsError: there will be none; that is the server's final word.
         """
         check_id(workflow_id, "workflow_id")
         call = Call(f"results of collection {check_id(collection_id)}")
-        return self._version.results(self, call, workflow_id, collection_id)
+        return self._version.results(self, call, workflow_id, collection_id, limit)
 
     def check_key(self, *, permit: float | None = None) -> None:
         """

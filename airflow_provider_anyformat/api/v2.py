@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.caller import LISTING_BYTES, RESULT_BYTES, Caller
+from airflow_provider_anyformat.api.caller import LISTING_BYTES, Caller
 from airflow_provider_anyformat.api.calls import Call
 from airflow_provider_anyformat.api.models import Page
 from airflow_provider_anyformat.api.replies import DeleteOutcome, Reply, explain, is_own
@@ -89,10 +89,10 @@ def look(caller: Caller, call: Call, workflow_id: str, collection_id: str) -> Ru
     raise caller.refusal(call, reply)
 
 
-def results(caller: Caller, call: Call, workflow_id: str, collection_id: str) -> bytes:
+def results(caller: Caller, call: Call, workflow_id: str, collection_id: str, limit: int) -> bytes:
     """Return the results as received."""
     path = _results_path(workflow_id, collection_id)
-    reply = caller.call(call, "GET", path, expected={200, 412, 422}, limit=RESULT_BYTES)
+    reply = caller.call(call, "GET", path, expected={200, 412, 422}, limit=limit)
     if reply.status == 200:
         caller.json_object(call, reply)
         return reply.body

@@ -6,7 +6,7 @@ import json
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from airflow_provider_anyformat.api.caller import LISTING_BYTES, RESULT_BYTES, Caller
+from airflow_provider_anyformat.api.caller import LISTING_BYTES, Caller
 from airflow_provider_anyformat.api.calls import Call
 from airflow_provider_anyformat.api.models import Page
 from airflow_provider_anyformat.api.replies import DeleteOutcome, is_own
@@ -116,7 +116,7 @@ def look(caller: Caller, call: Call, _: str, collection_id: str) -> RunState:
     return RunState(status, f"status {shown(status)}" if status in FINISHED_STATUSES else "")
 
 
-def results(caller: Caller, call: Call, _: str, collection_id: str) -> bytes:
+def results(caller: Caller, call: Call, _: str, collection_id: str, limit: int) -> bytes:
     """Return the ``results`` object of the packet's last run, or what its ``results_url`` holds, byte for byte."""
     status, run_id = _packet(caller, call, collection_id)
     if status not in FINISHED_STATUSES:
@@ -125,13 +125,13 @@ def results(caller: Caller, call: Call, _: str, collection_id: str) -> bytes:
         raise AnyformatNoResultsError(f"{call.name}: there are no results: status {shown(status)}")
     if not is_id(run_id):
         raise AnyformatServerError(f"{call.name}: the packet's latest_run_id, {shown(run_id)}, is not a valid id")
-    reply = caller.call(call, "GET", f"/v3/runs/{run_id}/", expected={200}, limit=RESULT_BYTES)
+    reply = caller.call(call, "GET", f"/v3/runs/{run_id}/", expected={200}, limit=limit)
     body = caller.json_object(call, reply)
     if isinstance(body.get("results"), dict):
         return _member(reply.body, "results")
     url = body.get("results_url")
     if isinstance(url, str) and url:
-        return caller.fetch(call, url, RESULT_BYTES)
+        return caller.fetch(call, url, limit)
     raise AnyformatServerError(f"{call.name}: the run has neither results nor a results_url", status_code=200)
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 
 from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED, of_delete, of_error, of_row
 from airflow_provider_anyformat.bulk.report import duration
+from airflow_provider_anyformat.bulk.room import RESULTS_IN_MEMORY, SMALL_RESULT, Room
 from airflow_provider_anyformat.bulk.signals import finish_despite_signals
-from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNoResultsError
+from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNoResultsError, AnyformatTooLongError
 from airflow_provider_anyformat.retention.reasons import KEPT_AFTER_ALL
 
 if TYPE_CHECKING:
@@ -93,6 +94,7 @@ class DeletePool:
         self._lock = threading.Lock()
         self._todo: Iterator[PlannedRow] = iter(())
         self._total = 0
+        self._room = Room(RESULTS_IN_MEMORY)
         self._in_flight: dict[str, PlannedRow] = {}
         self._inbox: deque[Outcome | _Received] = deque()
         # Wakes the main thread. What is in it means nothing: a signal may take a token away, but no outcome.
@@ -305,9 +307,32 @@ class DeletePool:
         return of_row(row, "not_listed", message="the server does not say that it is gone, but does not list it either")
 
     def _archive_results(self, row: PlannedRow) -> None:
+        """Have a collection's results archived; a large one is fetched again, alone, so that memory has room for it."""
         try:
-            body = self._client.get_results(row.workflow_id or "", row.collection_id)
-        except AnyformatNoResultsError:
+            self._archive_within(row, SMALL_RESULT, limit=SMALL_RESULT)
+        except AnyformatTooLongError:
+            self._archive_within(row, RESULTS_IN_MEMORY)
+
+    def _archive_within(self, row: PlannedRow, room: int, **bounds: int) -> None:
+        def check() -> None:
+            self._client.check_stopped(f"archiving the results of collection {row.collection_id}")
+
+        with self._room.taken(room, check):
+            received = _Received(row, self._fetch(row, **bounds))
+            self._inbox.append(received)
+            self._bell.put(None)
+            while True:
+                check()
+                with suppress(Empty):
+                    refused = received.saved.get(timeout=_POLL)
+                    break
+        if refused is not None:
+            raise refused
+
+    def _fetch(self, row: PlannedRow, **bounds: int) -> bytes:
+        try:
+            return self._client.get_results(row.workflow_id or "", row.collection_id, **bounds)
+        except (AnyformatNoResultsError, AnyformatTooLongError):
             raise
         except AnyformatError as error:
             if error.status_code in (412, 422) and row.status in _MAY_HAVE_NO_RESULTS:
@@ -315,15 +340,3 @@ class DeletePool:
             # No answer, maybe, but no delete either.
             error.fate_unknown = False
             raise
-        received = _Received(row, body)
-        self._inbox.append(received)
-        self._bell.put(None)
-        while True:
-            self._client.check_stopped(f"archiving the results of collection {row.collection_id}")
-            try:
-                refused = received.saved.get(timeout=_POLL)
-            except Empty:
-                continue
-            if refused is not None:
-                raise refused
-            return

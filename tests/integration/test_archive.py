@@ -14,9 +14,11 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AirflowFailException
+from airflow_provider_anyformat.api.client import AnyformatClient
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatStoppedError
 from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
+from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from tests.support.ledgers import ledger_of
 from tests.support.s3_server import S3Server
@@ -281,6 +283,36 @@ def test_a_kill_while_threads_wait_for_the_archive(
     monkeypatch.setattr(LocalFolder, "put", put)
     purge(workflow_id, archive_path=str(tmp_path / "archive"), ledger_path=str(tmp_path / "ledger"))
     assert sandbox.deleted == dict.fromkeys(due, 1)
+
+
+@pytest.mark.parametrize(("size", "together"), [(10, True), (2_000_000, False)], ids=["small", "large"])
+def test_large_results_are_in_memory_one_after_the_other(
+    sandbox: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, together: bool
+) -> None:
+    workflow_id, due = fill(sandbox, 8)
+    body = json.dumps({"text": "x" * size}).encode()
+    for each in due:
+        sandbox.fail_next(2, path=f"{each}/results/", status=200, body=body)
+    held: set[str] = set()
+    seen: list[int] = []
+    get, save = AnyformatClient.get_results, Archive.save
+
+    def get_and_hold(self: Any, workflow_id: str, collection_id: str, **bounds: int) -> bytes:
+        body = get(self, workflow_id, collection_id, **bounds)
+        held.add(collection_id)
+        seen.append(len(held))
+        return body
+
+    def save_slowly(self: Any, row: Any, body: bytes) -> None:
+        time.sleep(0.05)
+        save(self, row, body)
+        held.remove(row.collection_id)
+
+    monkeypatch.setattr(AnyformatClient, "get_results", get_and_hold)
+    monkeypatch.setattr(Archive, "save", save_slowly)
+    assert purge(workflow_id, archive_path=str(tmp_path))["deleted"] == 8
+    assert {path.stat().st_size for path in (tmp_path / workflow_id).iterdir()} == {len(body)}
+    assert (max(seen) > 1) is together
 
 
 def test_archive_and_ledger_take_turns_when_many_are_deleted(sandbox: Any, tmp_path: Path) -> None:

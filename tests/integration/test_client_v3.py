@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +17,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatNotFoundError,
     AnyformatNotReadyError,
     AnyformatServerError,
+    AnyformatTooLongError,
     AnyformatValueError,
 )
 from tests.support.scripted import (
@@ -175,6 +177,20 @@ def test_results_by_url_come_byte_for_byte_and_without_the_key(server: ScriptedS
     assert client.get_results("w1", "c1") == body
     assert server.targets[-1] == "/stored/r1?signature=abc"
     assert ["authorization" in request.headers for request in server.requests] == [True, True, False]
+
+
+@pytest.mark.parametrize("inline", [True, False])
+def test_results_that_are_longer_than_wanted(server: ScriptedServer, client: AnyformatClient, inline: bool) -> None:
+    body = json.dumps({"a": "x" * 100}).encode()
+    if inline:
+        server.script(FOUND, reply(200, b'{"results": ' + body + b"}"))
+    else:
+        url = f"{server.url}/stored/r1?signature=abc"
+        server.script(FOUND, reply(200, {"results": None, "results_url": url}), reply(200, body, own=False))
+    with pytest.raises(AnyformatTooLongError, match="longer than 100 bytes") as caught:
+        client.get_results("w1", "c1", limit=100)
+    assert not caught.value.retryable
+    assert "signature" not in str(caught.value)
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ FINAL = {
     "AnyformatAuthenticationError",
     "AnyformatPermissionError",
     "AnyformatNoResultsError",
+    "AnyformatTooLongError",
     "AnyformatLostReplyError",
     # What failed inside decides, and is said where it is made.
     "AnyformatBulkError",
