@@ -17,7 +17,7 @@ from airflow_provider_anyformat.api.client import AnyformatClient
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.fork_server import ForkServer
 from tests.support.logs import Lines, listening
-from tests.support.sandboxes import connected_sandbox
+from tests.support.sandboxes import connected_sandbox, versions_asked
 from tests.support.scripted import KEY, ScriptedServer
 
 
@@ -85,10 +85,17 @@ def tls_server(certificate: Path) -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture
-def sandbox(monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
+def version() -> str:
+    """Return the version of the API that the connection names; ``on_both_versions`` has a test run on both."""
+    return "v2"
+
+
+@pytest.fixture
+def sandbox(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Yield an empty sandbox without a rate limit, to which the default connection leads."""
-    with connected_sandbox(monkeypatch) as running:
+    with connected_sandbox(monkeypatch, {"api_version": version}) as running:
         yield running
+        assert versions_asked(running) <= {version}
 
 
 @pytest.fixture(scope="session")

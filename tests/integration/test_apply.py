@@ -20,7 +20,7 @@ from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_of, ledger_outcomes, plan_json
 from tests.support.logs import Lines
 from tests.support.plans import Planned
-from tests.support.sandboxes import ago, any_of, asked, at_request, left, old, passes
+from tests.support.sandboxes import ago, any_of, asked, at_request, left, old, on_both_versions, passes
 from tests.support.tasks import COUNTS
 
 ROOT = Path(__file__).parents[2]
@@ -315,6 +315,7 @@ class TestNoLongerDue:
 
 
 class TestGone:
+    @on_both_versions
     def test_it_is_not_asked_for(self, sandbox: Sandbox, planned: Planned, tmp_path: Path) -> None:
         gone = planned.ids[2:5]
         for each in gone:
@@ -334,6 +335,7 @@ class TestGone:
         assert planned.apply().counts() == (10, 0, 10, 0, 0)
         assert sandbox.requests_to("DELETE") == []
 
+    @on_both_versions
     def test_between_listing_and_delete(self, sandbox: Sandbox, planned: Planned, tmp_path: Path) -> None:
         """It was just listed, so that the 404 is looked into, and is neither a failure nor an alarm."""
         at_request(sandbox, 1, lambda: [sandbox.remove_collection(each) for each in planned.ids])
@@ -343,6 +345,7 @@ class TestGone:
 
 
 class TestRetry:
+    @on_both_versions
     def test_it_does_the_rest(self, sandbox: Sandbox, workflow: str, planned: Planned, tmp_path: Path) -> None:
         stuck = planned.ids[4:7]
         apply = partial(planned.apply, retries=1, ledger_path=str(tmp_path / "applied"))

@@ -22,17 +22,10 @@ from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from tests.support.ledgers import ledger_of
 from tests.support.s3_server import S3Server
-from tests.support.sandboxes import QUICK, at_request, fill
+from tests.support.sandboxes import at_request, fill, on_both_versions
 from tests.support.tasks import TaskInstance, purge
 
 _numbers = itertools.count()
-
-
-@pytest.fixture
-def sandbox(anyformat_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    anyformat_sandbox.rate_limit = None
-    monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", anyformat_sandbox.conn_json(QUICK))
-    return anyformat_sandbox
 
 
 @pytest.fixture
@@ -194,12 +187,16 @@ def test_what_will_never_have_results_is_deleted(
     run.check_digests()
 
 
+@on_both_versions
 def test_what_is_gone_before_its_results_are_asked_for_is_not_deleted(sandbox: Any, tmp_path: Path) -> None:
     workflow_id, due = fill(sandbox, 3)
     at_request(sandbox, 2, lambda: sandbox.remove_collection(due[1]), method="GET")
     summary = purge(workflow_id, archive_path=str(tmp_path / "archive"), ledger_path=str(tmp_path / "ledger"))
     assert (summary["deleted"], summary["already_gone"], summary["failed"]) == (2, 1, 0)
     assert due[1] not in {request.path.split("/")[-2] for request in sandbox.requests_to("DELETE")}
+    saved = contents(str(tmp_path / "archive"))
+    assert saved.keys() == {f"{workflow_id}/{each}.json" for each in (due[0], due[2])}
+    assert all("extractions" in json.loads(results) for results in saved.values())
     (run,) = ledger_of(tmp_path / "ledger")
     assert run.outcomes[due[1]] == "already_gone"
 

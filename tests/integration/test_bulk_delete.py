@@ -17,7 +17,7 @@ from airflow_provider_anyformat.parameters import NOT_GIVEN
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_rows
 from tests.support.logs import Lines
-from tests.support.sandboxes import FOREVER, statuses
+from tests.support.sandboxes import FOREVER, on_both_versions, statuses
 from tests.support.tasks import rendered, run
 
 delete = rendered(DeleteFileCollectionsOperator, task_id="delete")
@@ -95,6 +95,7 @@ class TestWhatIsAskedFor:
         assert run(delete(collection_ids=as_text(ids))).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
+    @on_both_versions
     def test_holds_and_repeats_in_any_spelling(self, sandbox: Sandbox, lines: Lines) -> None:
         ids = fill(sandbox, 6)
         other = missing(1)[0]
@@ -149,6 +150,7 @@ class TestMissing:
         assert all(each in ran.words for each in ids)
         assert ran.counts() == (4, 0, 0, 4, 0)
 
+    @on_both_versions
     def test_four_of_four_may_be_missing(self, sandbox: Sandbox) -> None:
         ran = run(delete(collection_ids=missing(4), ignore_if_missing=True))
         assert ran.is_green
@@ -166,6 +168,7 @@ class TestMissing:
         assert ran.summary["not_attempted"] == n - asked
         assert ran.summary["requested"] == asked
 
+    @on_both_versions
     def test_after_the_first_twenty_nothing_more_is_asked(self, sandbox: Sandbox) -> None:
         ids = fill(sandbox, 10)
         ran = run(delete(collection_ids=[*missing(20), *ids], ignore_if_missing=True, max_workers=1))
@@ -205,6 +208,7 @@ class TestMissing:
             pytest.param(4, 5, False, id="cleared-after-three"),
         ],
     )
+    @on_both_versions
     def test_a_retry_takes_missing_for_gone(
         self, sandbox: Sandbox, try_number: int, max_tries: int, green: bool
     ) -> None:

@@ -11,13 +11,14 @@ import pytest
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_rows
 from tests.support.logs import Lines
-from tests.support.sandboxes import ago, connect, left, old
+from tests.support.sandboxes import ago, connect, left, old, on_both_versions
 from tests.support.tasks import COUNTS, purge_task, purged, run
 
 PERCENT = "max_deletions_percent"
 
 
 class TestSelection:
+    @on_both_versions
     def test_the_summary(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 10)
         sandbox.fill(workflow, 5)
@@ -150,6 +151,7 @@ class TestSelection:
         assert "statuses" in ran.words
         assert sandbox.requests == []
 
+    @on_both_versions
     def test_names(self, sandbox: Sandbox, workflow: str) -> None:
         names = ["invoice-1.pdf", "INVOICE-2.pdf", "Invoice-KEEP.pdf", "invoice-keep.pdf", "letter.pdf", None]
         ids = {name: sandbox.add_collection(workflow, name=name, created_at=ago(100)) for name in names}
@@ -200,6 +202,7 @@ class TestSelection:
     @pytest.mark.parametrize(
         "odd", [None, "yesterday", "", "2020-01-01", "0001-01-01T00:00:00Z", "1970-01-01T00:00:00Z"]
     )
+    @on_both_versions
     def test_an_age_that_nobody_can_tell(self, sandbox: Sandbox, workflow: str, lines: Lines, odd: str | None) -> None:
         ids = old(sandbox, workflow, 3)
         kept = sandbox.add_collection(workflow, created_at=odd)

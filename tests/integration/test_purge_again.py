@@ -14,7 +14,7 @@ from airflow_provider_anyformat.bulk import jobs
 from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_outcomes
-from tests.support.sandboxes import FOREVER, at_request, connect, left, old, passes
+from tests.support.sandboxes import FOREVER, at_request, connect, left, old, on_both_versions, passes
 from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 
 
@@ -98,6 +98,7 @@ class TestSecondLook:
         outcomes = ledger_outcomes(summary["ledger"])
         assert {outcomes[each] for each in changed} == {"not_attempted"}
 
+    @on_both_versions
     def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
         ids = old(sandbox, workflow, 60)
         at_request(sandbox, 2, lambda: [sandbox.remove_collection(each) for each in ids[-5:]])

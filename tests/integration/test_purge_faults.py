@@ -14,16 +14,29 @@ from airflow_provider_anyformat.bulk import pool, report
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_outcomes, ledger_rows
 from tests.support.logs import Lines
-from tests.support.sandboxes import FOREVER, ago, any_of, at_request, connect, left, old, passes, statuses
+from tests.support.sandboxes import (
+    FOREVER,
+    LOOKS,
+    ago,
+    any_of,
+    at_request,
+    connect,
+    left,
+    old,
+    on_both_versions,
+    passes,
+    statuses,
+)
 from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 from tests.support.waiting import until
 
 
 class TestFaults:
+    @on_both_versions
     def test_every_fault_in_one_of_five_deletes(
-        self, sandbox: Sandbox, workflow: str, monkeypatch: pytest.MonkeyPatch
+        self, sandbox: Sandbox, version: str, workflow: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        connect(monkeypatch, sandbox, max_attempts=10)
+        connect(monkeypatch, sandbox, max_attempts=10, api_version=version)
         ids = old(sandbox, workflow, 300)
         young = sandbox.fill(workflow, 30)
         sandbox.fail_rate(0.2, method="DELETE", seed=3, size=5_000_000)
@@ -78,6 +91,7 @@ class TestFaults:
             pytest.param(lambda s: s.deny_scope(), 403, id="403"),
         ],
     )
+    @on_both_versions
     def test_the_key_is_refused_half_way(
         self, sandbox: Sandbox, workflow: str, lines: Lines, spoil: Callable[[Sandbox], None], status: int
     ) -> None:
@@ -121,6 +135,7 @@ class TestFaults:
         assert run(purge_task(workflow_id=workflow)).is_green
         assert sandbox.deleted == dict.fromkeys(ids, 1)
 
+    @on_both_versions
     def test_the_ledger_says_what_happened(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
         ids = old(sandbox, workflow, 30)
         sandbox.fail_next(2, 503, method="DELETE", path=ids[4])
@@ -139,6 +154,7 @@ class TestFaults:
 
 
 class TestMissing:
+    @on_both_versions
     def test_gone_meanwhile_is_already_gone_because_the_server_says_so(
         self, sandbox: Sandbox, workflow: str, tmp_path: Path
     ) -> None:
@@ -147,7 +163,7 @@ class TestMissing:
         summary = purged(workflow_id=workflow, ledger_path=str(tmp_path))
         assert [summary[name] for name in COUNTS[2:]] == [30, 27, 3, 0, 0]
         assert passes(sandbox) == 1
-        assert len(sandbox.requests_to("GET", "/results/")) == 3
+        assert len(sandbox.requests_to("GET", LOOKS)) == 3
         assert {each: ledger_outcomes(summary["ledger"])[each] for each in ids[-3:]} == dict.fromkeys(
             ids[-3:], "already_gone"
         )
@@ -160,6 +176,7 @@ class TestMissing:
             pytest.param("gateway_404", "unknown", "NOT_FOUND", id="a gateway's 404"),
         ],
     )
+    @on_both_versions
     def test_a_404_to_a_delete_is_not_enough(
         self, sandbox: Sandbox, workflow: str, tmp_path: Path, look: int | str | None, outcome: str, error_code: str
     ) -> None:
@@ -167,7 +184,7 @@ class TestMissing:
         bad = ids[3:5]
         sandbox.fail_next(FOREVER, 404, method="DELETE", path=any_of(bad))
         if look is not None:
-            sandbox.fail_next(FOREVER, look, method="GET", path="/results/")
+            sandbox.fail_next(FOREVER, look, method="GET", path=LOOKS)
         ran = run(purge_task(workflow_id=workflow, ledger_path=str(tmp_path)))
         assert ran.is_retryable
         assert all(each in ran.words for each in bad)
@@ -175,6 +192,7 @@ class TestMissing:
         rows = {row["collection_id"]: row for row in ledger_rows(ran.summary["ledger"])}
         assert [(rows[each]["outcome"], rows[each]["error_code"]) for each in bad] == [(outcome, error_code)] * 2
 
+    @on_both_versions
     def test_both_at_once(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 30)
         at_request(sandbox, 1, lambda: sandbox.remove_collection(ids[-1]))

@@ -30,13 +30,6 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
         yield server
 
 
-@pytest.fixture
-def sandbox(anyformat_sandbox: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    anyformat_sandbox.rate_limit = None
-    monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", anyformat_sandbox.conn_json(QUICK))
-    return anyformat_sandbox
-
-
 @pytest.fixture(params=["path", "file", pytest.param("s3", marks=pytest.mark.s3)])
 def ledger_path(request: pytest.FixtureRequest, tmp_path: Path) -> str:
     """A folder that does not exist yet, on each kind of storage."""

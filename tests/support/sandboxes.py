@@ -16,6 +16,10 @@ from airflow_provider_anyformat.sandbox.settings import RequestRecord
 # Waits that a test can afford. "min_retention" and the rest are what the table of the connection says.
 QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.001, "max_backoff": 5}
 FOREVER = 1_000_000
+# For tests whose meaning is the same on either version of the API, and whose way through ``api/`` is not.
+on_both_versions = pytest.mark.parametrize("version", ["v2", "v3"])
+# Where either version is asked for a page of a listing, and for one collection.
+LISTINGS, LOOKS = r"/(files|document-packets)/$", r"(/results/|/v3/document-packets/[^/]+/)$"
 
 
 @contextmanager
@@ -86,7 +90,17 @@ def left(sandbox: Sandbox, workflow_id: str) -> set[str]:
 
 def passes(sandbox: Sandbox) -> int:
     """Count how often a listing was begun."""
-    return sum("page=1&" in f"{record.query}&" for record in sandbox.requests_to("GET", "/files/"))
+    return sum(map(is_first_page, sandbox.requests_to("GET", LISTINGS)))
+
+
+def is_first_page(record: RequestRecord) -> bool:
+    """Say whether the first page of a listing was asked for."""
+    return "page=1&" in f"{record.query}&" or record.query == "limit=100"
+
+
+def versions_asked(sandbox: Sandbox) -> set[str]:
+    """Return the versions of the API that were asked for anything."""
+    return {record.path.split("/")[1] for record in sandbox.requests} & {"v2", "v3"}
 
 
 def submits(sandbox: Sandbox) -> int:

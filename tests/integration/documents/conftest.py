@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
-from tests.support.sandboxes import connected_sandbox
+from tests.support.sandboxes import connected_sandbox, versions_asked
 
 
 @pytest.fixture(params=["v2", "v3"])
@@ -21,8 +21,7 @@ def server(version: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Sandbox]:
     """Yield a sandbox whose runs take 0.2 s, to which the default connection leads; v3 never asks v2."""
     with connected_sandbox(monkeypatch, {"api_version": version}, processing_seconds=0.2) as running:
         yield running
-        asked = {record.path.split("/")[1] for record in running.requests} - {"_sandbox", "results"}
-        assert asked <= {version}
+        assert versions_asked(running) <= {version}
 
 
 @pytest.fixture
