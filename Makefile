@@ -16,6 +16,8 @@ ENV := .venv-$(AIRFLOW)
 TOOLS := .venv-3.3.2
 MAKE_ENV = $(PYTHON) scripts/environment.py
 export COVERAGE_FILE := $(CURDIR)/.coverage
+# Where it is set, each of the processes compiles all the tests again.
+export PYTHONDONTWRITEBYTECODE :=
 
 .DEFAULT_GOAL := help
 .PHONY: help demo airflow test test-sdk test-system test-workers test-lineage pictures lint format docs benchmarks mutants ci release-check pins clean env tools

@@ -11,8 +11,10 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import tempfile
-from collections.abc import Iterator
+import threading
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -125,6 +127,8 @@ import airflow  # noqa: E402
 __all__ = ["airflow"]
 
 
+# By it coverage finds the processes that tests start.
+_COVERAGE = "COVERAGE_PROCESS_CONFIG"
 # Airflow takes seconds to load and to migrate a database: of the processes of a parallel run, only two do that.
 _AIRFLOW_PROCESSES = 2
 
@@ -148,6 +152,23 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 def pytest_unconfigure() -> None:
     shutil.rmtree(_HOME, ignore_errors=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Measure no coverage of a test that is marked ``untraced``, nor of the processes that it starts."""
+    if item.get_closest_marker("untraced") is None:
+        return (yield)
+    own, of_threads, of_processes = sys.gettrace(), threading.gettrace(), os.environ.pop(_COVERAGE, None)
+    sys.settrace(None)
+    threading.settrace(None)  # type: ignore[arg-type]
+    try:
+        return (yield)
+    finally:
+        sys.settrace(own)
+        threading.settrace(of_threads)  # type: ignore[arg-type]
+        if of_processes is not None:
+            os.environ[_COVERAGE] = of_processes
 
 
 @pytest.fixture(autouse=True)

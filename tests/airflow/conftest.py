@@ -19,9 +19,8 @@ from __future__ import annotations
 
 import contextlib
 import io
-import sys
-from collections.abc import Generator, Iterator
-from typing import Any
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -30,29 +29,11 @@ from tests.support.dag_runner import DagRunner
 from tests.support.fork_server import ForkServer
 
 
-@contextlib.contextmanager
-def _untraced() -> Iterator[None]:
-    """Measure no coverage: what these tests run is Airflow for the most part, at half the speed where it is traced."""
-    tracer = sys.gettrace()
-    sys.settrace(None)
-    try:
-        yield
-    finally:
-        sys.settrace(tracer)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_setup() -> Generator[None, Any, Any]:
-    """Set a test of this folder up untraced."""
-    with _untraced():
-        return (yield)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call() -> Generator[None, Any, Any]:
-    """Run a test of this folder untraced."""
-    with _untraced():
-        return (yield)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Trace no test of this folder: what they run is Airflow for the most part."""
+    for item in items:
+        if item.path.is_relative_to(Path(__file__).parent):
+            item.add_marker("untraced")
 
 
 @pytest.fixture(scope="session")

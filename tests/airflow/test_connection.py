@@ -13,7 +13,9 @@ import pytest
 
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
+from airflow_provider_anyformat.operators.files import DeleteFileCollectionOperator
 from tests.support.dag_source import HEAD, failed_at_once, keep_api
+from tests.support.tasks import run
 
 KEY = "af_connection-key-0123456789"
 
@@ -55,28 +57,41 @@ DAG = (
         DeleteFileCollectionOperator(
             task_id="good", collection_id=ID, anyformat_conn_id="{{ dag.dag_id }}_{{ 'good' }}", **QUICK
         )
+        DeleteFileCollectionOperator(task_id="as_uri", collection_id=BY_URI, anyformat_conn_id="as_uri")
 """
 )
 
 
-def test_what_cannot_be_used_fails_for_good_before_a_request(dag_runner, anyformat_sandbox, monkeypatch):
-    keep_api(monkeypatch)
-    anyformat_sandbox.key = KEY
-    collection_id = anyformat_sandbox.add_collection(anyformat_sandbox.add_workflow())
-    working = {"conn_type": "anyformat", "password": KEY, "host": "127.0.0.1", "schema": "http"}
-    working["port"] = anyformat_sandbox.port
+# Of those, the ones that a real run shows: the rest differs in the sentence alone.
+SHOWN = ("blank_key", "looks_like", "extra_list")
+
+
+def connections(sandbox):
+    """Give each connection that cannot be used, by its id, and one that can."""
+    sandbox.key = KEY
+    working = {"conn_type": "anyformat", "password": KEY, "host": "127.0.0.1", "schema": "http", "port": sandbox.port}
+    found = {}
     for conn_id, (fields, _, _) in BAD.items():
         given = {**working, **({"schema": None, "port": None} if "://" in str(fields.get("host")) else {}), **fields}
-        dag_runner.connect({name: value for name, value in given.items() if value is not None}, conn_id)
-    dag_runner.connect({**working, "extra": {"tiemout": 5, "timeout": "20"}}, "connection_good")
-    source = DAG.replace("CONN_IDS", repr([*BAD, "connection_nobody"])).replace("ID", repr(collection_id))
-    result = dag_runner.run(source)
+        found[conn_id] = {name: value for name, value in given.items() if value is not None}
+    return found, working
 
-    for conn_id, (_, field, words) in BAD.items():
-        text = failed_at_once(result[conn_id], *words)
-        assert text.startswith(f"{field}: ")
-        for secret in (KEY, "af_with a blank", "af_sécret", "hunter22"):
-            assert secret not in result[conn_id].log
+
+def test_what_cannot_be_used_fails_for_good_before_a_request(dag_runner, anyformat_sandbox, monkeypatch):
+    keep_api(monkeypatch)
+    collection_id = anyformat_sandbox.add_collection(anyformat_sandbox.add_workflow())
+    by_uri = anyformat_sandbox.add_collection(anyformat_sandbox.add_workflow())
+    bad, working = connections(anyformat_sandbox)
+    for conn_id in SHOWN:
+        dag_runner.connect(bad[conn_id], conn_id)
+    dag_runner.connect({**working, "extra": {"tiemout": 5, "timeout": "20"}}, "connection_good")
+    dag_runner.connect(f"anyformat://:{KEY}@127.0.0.1:{anyformat_sandbox.port}/http?timeout=5&max_attempts=1", "as_uri")
+    source = DAG.replace("CONN_IDS", repr([*SHOWN, "connection_nobody"])).replace("BY_URI", repr(by_uri))
+    result = dag_runner.run(source.replace("ID", repr(collection_id)))
+
+    for conn_id in SHOWN:
+        assert failed_at_once(result[conn_id], *BAD[conn_id][2]).startswith(f"{BAD[conn_id][1]}: ")
+        assert KEY not in result[conn_id].log
     # A secrets backend that fails for a moment looks the same as a connection that is not there.
     assert result["connection_nobody"].try_number == 3
     assert "anyformat_conn_id: there is no connection 'connection_nobody'" in result["connection_nobody"].log
@@ -90,28 +105,24 @@ def test_what_cannot_be_used_fails_for_good_before_a_request(dag_runner, anyform
         "timeout, max_attempts, backoff, max_backoff, min_retention, api_version",
     ):
         assert word in warning
-    assert len(anyformat_sandbox.requests) == 1
+    assert anyformat_sandbox.deleted == {collection_id: 1, by_uri: 1}
+    assert len(anyformat_sandbox.requests) == 2
+    for request in anyformat_sandbox.requests:
+        assert request.headers["authorization"] == f"Bearer {KEY}"
+        assert request.headers["user-agent"].startswith("airflow-provider-anyformat/")
 
 
-URI = (
-    HEAD
-    + """
-    with DAG("connection_uri", **BEGIN):
-        DeleteFileCollectionOperator(task_id="delete", collection_id=ID)
-"""
-)
-
-
-def test_the_uri_form(dag_runner, anyformat_sandbox, monkeypatch):
-    keep_api(monkeypatch)
-    anyformat_sandbox.key = KEY
-    collection_id = anyformat_sandbox.add_collection(anyformat_sandbox.add_workflow())
-    dag_runner.connect(f"anyformat://:{KEY}@127.0.0.1:{anyformat_sandbox.port}/http?timeout=5&max_attempts=1")
-    result = dag_runner.run(URI.replace("ID", repr(collection_id)))
-    assert (result["delete"].state, anyformat_sandbox.deleted) == ("success", {collection_id: 1})
-    (request,) = anyformat_sandbox.requests
-    assert request.headers["authorization"] == f"Bearer {KEY}"
-    assert request.headers["user-agent"].startswith("airflow-provider-anyformat/")
+@pytest.mark.parametrize("conn_id", BAD)
+def test_each_is_named_and_shows_no_secret(anyformat_sandbox, monkeypatch, conn_id):
+    bad, _ = connections(anyformat_sandbox)
+    monkeypatch.setenv("AIRFLOW_CONN_ANYFORMAT_DEFAULT", json.dumps(bad[conn_id]))
+    ran = run(DeleteFileCollectionOperator(task_id="t", collection_id="some-id"))
+    assert ran.is_final
+    _, field, words = BAD[conn_id]
+    assert ran.words.startswith(f"{field}: ")
+    assert [word for word in words if word not in ran.words] == []
+    assert not [each for each in (KEY, "af_with a blank", "af_sécret", "hunter22") if each in ran.words]
+    assert anyformat_sandbox.requests == []
 
 
 class TestTestConnection:

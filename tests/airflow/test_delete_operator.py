@@ -18,6 +18,7 @@ from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
 from tests.support.dag_results import AIRFLOW_VERSION as LINE
 from tests.support.dag_source import HEAD, failed_at_once, keep_api
 from tests.support.scripted import KEY, OK, ScriptedServer, reply
+from tests.support.tasks import run
 
 
 @pytest.fixture
@@ -212,34 +213,51 @@ REFUSED = (
             DeleteFileCollectionOperator(task_id=name, collection_id=collection_id, **QUICK)
 """
 )
-# Statuses that end a task at once, and the name of the error behind it in the words of the log.
-FINAL = [200, 202, 302, 307, 400, 401, 402, 403, 404, 405, 409, 418]
 
 
 def test_what_is_refused_fails_at_once_with_a_readable_line_for_each_item(dag_runner, sandbox):
-    ids = {name: str(uuid.uuid4()) for name in ODD_BODIES}
-    for name, (body, _) in ODD_BODIES.items():
-        sandbox.fail_next(1, 422, path=ids[name], body=body if isinstance(body, str) else json.dumps(body))
-    for status in FINAL:
-        ids[f"status_{status}"] = str(uuid.uuid4())
-        sandbox.fail_next(1, status, path=ids[f"status_{status}"])
+    ids = {name: str(uuid.uuid4()) for name in ("escapes", "secrets", "eleven")}
+    for name, collection_id in ids.items():
+        sandbox.fail_next(1, 422, path=collection_id, body=json.dumps(ODD_BODIES[name][0]))
     result = dag_runner.run(REFUSED.replace("IDS", repr(ids)))
 
     text = failed_at_once(result["malformed"], "HTTP 422")
     (line,) = [line for line in text.splitlines() if "path.collection_id" in line]
     assert line.strip().startswith("path.collection_id: Input should be a valid UUID")
     assert line.endswith("[uuid_parsing]")
-    for name, (_, lines) in ODD_BODIES.items():
-        text = failed_at_once(result[name], "HTTP 422", ids[name])
-        for line in lines:
-            assert [each for each in text.splitlines() if each.strip().endswith(line) or line in each], text
-        assert all(character == "\n" or character.isprintable() for character in text)
+    for name, collection_id in ids.items():
+        check_body(name, failed_at_once(result[name], "HTTP 422", collection_id))
         assert "hunter22" not in result[name].log
-        assert len(text.splitlines()) <= 14
-    for status in FINAL:
-        failed_at_once(result[f"status_{status}"], f"HTTP {status}")
-    assert asked(sandbox) == 1 + len(ids)
+    assert asked(sandbox) == 4
     assert sandbox.deleted == {}
+
+
+def check_body(name, text):
+    for line in ODD_BODIES[name][1]:
+        assert [each for each in text.splitlines() if each.strip().endswith(line) or line in each], text
+    assert all(character == "\n" or character.isprintable() for character in text)
+    assert "hunter22" not in text
+    assert len(text.splitlines()) <= 14
+
+
+@pytest.mark.parametrize("name", ODD_BODIES)
+def test_whatever_a_422_brings_is_final_and_readable(sandbox, name):
+    body = ODD_BODIES[name][0]
+    sandbox.fail_next(1, 422, body=body if isinstance(body, str) else json.dumps(body))
+    ran = run(DeleteFileCollectionOperator(task_id="t", collection_id="some-id"))
+    assert ran.is_final
+    assert "HTTP 422" in ran.words
+    check_body(name, ran.words)
+    assert asked(sandbox) == 1
+
+
+@pytest.mark.parametrize("status", [200, 202, 302, 307, 400, 401, 402, 403, 404, 405, 409, 418])
+def test_a_status_that_ends_a_task_at_once(sandbox, status):
+    sandbox.fail_next(1, status)
+    ran = run(DeleteFileCollectionOperator(task_id="t", collection_id=new(sandbox)))
+    assert ran.is_final
+    assert f"HTTP {status}" in ran.words
+    assert asked(sandbox) == 1
 
 
 MISSING = (

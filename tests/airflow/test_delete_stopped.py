@@ -20,9 +20,7 @@ KILLED = (
 )
 
 
-@pytest.mark.parametrize(
-    ("busy", "way"), [("waiting", "task"), ("answer", "task"), ("answer", "state"), ("answer", "timeout")]
-)
+@pytest.mark.parametrize(("busy", "way"), [("waiting", "task"), ("answer", "task"), ("answer", "timeout")])
 def test_a_killed_task_is_never_green_and_sends_nothing_more(dag_runner, anyformat_sandbox, busy, way):
     sandbox = anyformat_sandbox
     collection_id = sandbox.add_collection(sandbox.add_workflow())
@@ -41,8 +39,6 @@ def test_a_killed_task_is_never_green_and_sends_nothing_more(dag_runner, anyform
     began = time.monotonic()
     if way == "task":
         process.signal_task(signal.SIGTERM)
-    elif way == "state":
-        process.set_state("failed")
     done = process.wait(timeout=25)
     assert time.monotonic() - began < 20, "the wait and the answer would have taken twice that"
     assert done.state in ("failed", "up_for_retry"), done.log

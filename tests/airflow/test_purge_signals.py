@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 import time
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from tests.support.dag_results import AIRFLOW_VERSION
 from tests.support.ledgers import GONE, Run, ledger_of
-from tests.support.sandboxes import QUICK, fill
+from tests.support.sandboxes import QUICK, at_request, fill
 from tests.support.tasks import TaskInstance, purge
 from tests.support.waiting import until
 
@@ -111,28 +112,25 @@ def check_next_run(purging: Purging, monkeypatch: pytest.MonkeyPatch, **paramete
     assert known == set(purging.due)
 
 
-@pytest.mark.parametrize("signals", [1, 3])
-def test_sigterm_in_the_middle(purging: Purging, monkeypatch: pytest.MonkeyPatch, signals: int) -> None:
+def test_sigterm_in_the_middle_and_again(purging: Purging, monkeypatch: pytest.MonkeyPatch) -> None:
     purging.sandbox.latency = 0.05
     process = purging.start()
     purging.wait_until(lambda: purging.deletes() > 40)
     signalled = time.time()
-    for _ in range(signals):
+    for _ in range(3):
         process.signal_task(signal.SIGTERM)
         time.sleep(0.03)
-    run = check_end(purging, signalled, signals=signals)
+    run = check_end(purging, signalled, signals=3)
     assert 0 < len(purging.sandbox.deleted) < COLLECTIONS
     assert run.outcomes.keys() >= purging.sandbox.deleted.keys()
     check_next_run(purging, monkeypatch)
 
 
-@pytest.mark.parametrize("applied", [True, False], ids=["deleted all the same", "not deleted"])
-def test_sigterm_while_answers_take_half_a_minute(
-    purging: Purging, monkeypatch: pytest.MonkeyPatch, applied: bool
-) -> None:
+def test_sigterm_while_answers_take_half_a_minute(purging: Purging, monkeypatch: pytest.MonkeyPatch) -> None:
     process = purging.start()
     purging.wait_until(lambda: purging.deletes() > 20)
-    purging.sandbox.fail_next(10, "slow", method="DELETE", delay=30, applied=applied)
+    for applied in (True, False) * 5:
+        purging.sandbox.fail_next(1, "slow", method="DELETE", delay=30, applied=applied)
     stuck: list[str] = []
 
     def four_wait() -> bool:
@@ -146,36 +144,27 @@ def test_sigterm_while_answers_take_half_a_minute(
     run = check_end(purging, signalled)
     assert {each: run.outcomes[each] for each in stuck} == dict.fromkeys(stuck, "unknown")
     assert "open.json" in run.files
+    gone = set(stuck) & purging.sandbox.deleted.keys()
+    assert 0 < len(gone) < 4
     check_next_run(purging, monkeypatch)
     later = next(run for run in ledger_of(purging.ledger) if "/later/" in run.name)
-    assert {later.outcomes[each] for each in stuck} == {"gone_unconfirmed" if applied else "deleted"}
+    expected = {each: "gone_unconfirmed" if each in gone else "deleted" for each in stuck}
+    assert {each: later.outcomes[each] for each in stuck} == expected
 
 
-def test_execution_timeout(purging: Purging, monkeypatch: pytest.MonkeyPatch) -> None:
-    purging.sandbox.latency = 0.2
-    process = purging.start(execution_timeout="timedelta(seconds=3)")
-    log = process.wait_for_log("AirflowTaskTimeout")
-    done = process.wait()
-    assert done.state == "failed", log
-    assert purging.closed()
-    run = check_end(purging, time.time())
-    assert 0 < len(purging.sandbox.deleted) < COLLECTIONS
-    assert run.outcomes.keys() >= purging.sandbox.deleted.keys()
-    check_next_run(purging, monkeypatch)
-
-
-def test_execution_timeout_while_an_answer_takes_half_a_minute(
-    purging: Purging, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    purging.sandbox.fail_rate(1.0, ["slow"], method="DELETE", delay=30)
-    process = purging.start(execution_timeout="timedelta(seconds=2)", retries="1")
-    purging.wait_until(lambda: purging.deletes() == 4)
+def test_execution_timeout_while_answers_take_half_a_minute(purging: Purging, monkeypatch: pytest.MonkeyPatch) -> None:
+    at_request(purging.sandbox, 40, lambda: purging.sandbox.fail_rate(1.0, ["slow"], method="DELETE", delay=30))
+    process = purging.start(execution_timeout="timedelta(seconds=4)", retries="1")
+    purging.wait_until(lambda: purging.deletes() >= 40)
     started = time.time()
     done = process.wait(20)
     assert done.state == "up_for_retry", done.log
+    assert "AirflowTaskTimeout" in done.log
     assert time.time() - started < 15
     run = check_end(purging, time.time())
-    assert sorted(run.outcomes.values()) == ["unknown"] * 4
+    outcomes = Counter(run.outcomes.values())
+    assert outcomes["unknown"] == 4
+    assert outcomes["deleted"] >= 36
     check_next_run(purging, monkeypatch)
 
 

@@ -30,6 +30,7 @@ def missing(n: int) -> list[str]:
 
 class TestFaults:
     @pytest.mark.parametrize(("workers", "seed"), [(8, 1), (16, 2)])
+    @pytest.mark.untraced
     def test_every_fault_in_one_of_five_deletes(
         self, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, workers: int, seed: int
     ) -> None:

@@ -457,6 +457,7 @@ id_like = st.text(alphabet=string.ascii_letters + string.digits + "-_" * 8 + "/.
 @example("a" * 129)
 @example("a b")
 @example("٣")
+@pytest.mark.untraced
 def test_only_ids_reach_the_wire(server: ScriptedServer, client: AnyformatClient, text: str) -> None:
     server.requests.clear()
     server.script(OK, page([], 0), reply(200, {}), reply(200, {}))

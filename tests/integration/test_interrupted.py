@@ -32,7 +32,7 @@ from tests.support.sandboxes import QUICK, fill
 from tests.support.tasks import TaskInstance, purge
 
 # A file that is open when the exception comes is closed with its last reference.
-pytestmark = pytest.mark.filterwarnings("ignore::ResourceWarning")
+pytestmark = [pytest.mark.untraced, pytest.mark.filterwarnings("ignore::ResourceWarning")]
 
 COLLECTIONS = 60
 TRACED = {str(module.__file__) for module in (pool, bulk_run, recorder, signals, ledger, settling, folder)}

@@ -25,6 +25,8 @@ from tests.support.ledgers import GONE, Run, age, ledger_of
 from tests.support.sandboxes import QUICK
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.untraced
+
 COLLECTIONS = 400
 MOST_MISSING = 200
 

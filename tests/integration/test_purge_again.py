@@ -20,6 +20,7 @@ from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 
 class TestTwoAtOnce:
     @pytest.mark.parametrize("workers", [4, 16])
+    @pytest.mark.untraced
     def test_each_id_once_and_both_add_up(
         self, sandbox: Sandbox, workflow: str, monkeypatch: pytest.MonkeyPatch, workers: int
     ) -> None:

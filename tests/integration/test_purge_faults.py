@@ -33,6 +33,7 @@ from tests.support.waiting import until
 
 class TestFaults:
     @on_both_versions
+    @pytest.mark.untraced
     def test_every_fault_in_one_of_five_deletes(
         self, sandbox: Sandbox, version: str, workflow: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:

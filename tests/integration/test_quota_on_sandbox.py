@@ -21,7 +21,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.sandbox import Sandbox
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.untraced, pytest.mark.timeout(120)]
 
 
 def paced(url: str, key: str, reserve: float = 0.0, **settings: Any) -> AnyformatClient:

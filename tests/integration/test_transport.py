@@ -439,6 +439,7 @@ LARGE: dict[str, tuple[bytes, bytes, type[AnyformatError]]] = {
 
 
 @pytest.mark.parametrize(("head", "piece", "kind"), LARGE.values(), ids=LARGE.keys())
+@pytest.mark.untraced
 def test_200_mb_are_not_read(
     server: ScriptedServer, make_client: Maker, head: bytes, piece: bytes, kind: type[AnyformatError]
 ) -> None:
@@ -470,6 +471,7 @@ def bomb() -> bytes:
 
 @pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "GZIP", "gzip, gzip, gzip", "deflate", "br", "zstd", "what"])
 @pytest.mark.parametrize("status", [422, 500, 302])
+@pytest.mark.untraced
 def test_a_bomb_does_not_go_off(server: ScriptedServer, make_client: Maker, encoding: str, status: int) -> None:
     server.script(reply(status, bomb(), {"Content-Encoding": encoding, "Content-Type": "application/json"}))
     client = make_client(max_attempts=1)

@@ -26,8 +26,7 @@ class TaskProcess:
 
     What the lines do when they are signalled: SIGTERM to the *task* makes 2.11 raise ``AirflowTaskTerminated`` in
     ``execute``, 3.x only call ``on_kill``. SIGTERM to the *supervisor*: 2.11 and 3.3 pass it on, 3.1 dies and leaves
-    the task behind. A state set from *outside*: the supervisor ends the task within a second or two, on 3.x with
-    SIGKILL 5 s after SIGTERM.
+    the task behind.
 
     :param supervisor: pid of the process that a worker would have started.
     :param pid: pid of the forked process that runs ``execute``.
@@ -53,13 +52,6 @@ class TaskProcess:
     def running(self) -> bool:
         """Say whether the task's own process is still there."""
         return bool(psutil.pid_exists(self.pid))
-
-    def set_state(self, state: str) -> None:
-        """Change the state in the database as the UI does; the supervisor sees it at its next heartbeat and kills."""
-        from airflow.utils.session import create_session
-
-        with create_session() as session:
-            self.runner.instance(session, self.dag.dag_id, self.run_id, self.task_id, self.map_index).state = state
 
     def log(self) -> str:
         """Give the task's log so far: its log file, and what the supervisor printed."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from airflow_provider_anyformat.retention.foresight import HORIZONS
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, conclude, decide, select
 from tests.unit.test_policy_properties import NOW, policies, rows
+
+pytestmark = pytest.mark.untraced
 
 QUIET = Output(as_json=True)
 OFFSETS = [0, 1, 7, 29, 30, 31, 90, 365]

@@ -480,6 +480,7 @@ def work(ledger: Path, server: Path, kill_after: float | None) -> int:
         worker.communicate()
 
 
+@pytest.mark.untraced
 def test_kill_9_at_random_moments(tmp_path: Path) -> None:
     """The plan is on disk before the first delete, at most 200 outcomes are missing, and the next run settles them."""
     ledger, server = tmp_path / "ledger", tmp_path / "server"

@@ -167,6 +167,7 @@ odd_rows = st.fixed_dictionaries(
 
 @settings(max_examples=300, deadline=None)
 @given(st.lists(odd_rows, max_size=4))
+@pytest.mark.untraced
 def test_columns_say_what_the_objects_say(results: list[dict[str, Any]]) -> None:
     rows = Rows(results, "wf")
     objects = list(rows)

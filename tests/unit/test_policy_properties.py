@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,8 @@ from airflow_provider_anyformat.api.models import FileCollection, Page
 from airflow_provider_anyformat.retention.holds import Hold
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, conclude, decide, select
+
+pytestmark = pytest.mark.untraced
 
 NOW = datetime(2026, 6, 30, 12, tzinfo=UTC)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

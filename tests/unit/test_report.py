@@ -105,6 +105,7 @@ def test_as_many_workflows_as_fit_are_shown_the_most_first() -> None:
     assert MOST_MARKDOWN - 40 < len(text.encode()) <= MOST_MARKDOWN
 
 
+@pytest.mark.untraced
 def test_many_workflows_with_many_rows_are_shown_soon() -> None:
     made = large(400, rows=100_000, id_length=36)
     assert made.digest

@@ -92,6 +92,7 @@ def test_a_whole_ledger(book: Book, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("signer", [None, SIGNER], ids=["unsigned", "signed"])
+@pytest.mark.untraced
 def test_every_single_byte_counts(tmp_path: Path, signer: Signer | None) -> None:
     book = Book(tmp_path, signer)
     book.run("id-1")

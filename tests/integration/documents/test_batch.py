@@ -99,6 +99,7 @@ def test_many_are_looked_at_by_one_page(server: Sandbox, workflow: str, folder: 
 
 
 @pytest.mark.s3
+@pytest.mark.untraced
 def test_documents_and_results_in_buckets(
     server: Sandbox, workflow: str, folder: Path, version: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -276,6 +277,7 @@ def test_deferred_it_goes_on_in_rounds(server: Sandbox, workflow: str, folder: P
     assert summary["processed"] == submits(server) == 12
 
 
+@pytest.mark.untraced
 def test_killed_at_random_moments_it_submits_each_once(
     server: Sandbox, workflow: str, tmp_path: Path, version: str, purge_server: ForkServer
 ) -> None:
