@@ -6,19 +6,20 @@ All of it is in place before anything of Airflow is imported, for Airflow reads 
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import os
 import shutil
 import signal
 import socket
-import sys
 import tempfile
-import threading
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.support.tracing import untraced
 
 # What a developer's shell may hold and a test must not see: configuration, connections, keys, proxies.
 _FOREIGN_PREFIXES = ("AIRFLOW_", "ANYFORMAT_", "AWS_", "_AIRFLOW_")
@@ -127,8 +128,6 @@ import airflow  # noqa: E402
 __all__ = ["airflow"]
 
 
-# By it coverage finds the processes that tests start.
-_COVERAGE = "COVERAGE_PROCESS_CONFIG"
 # Airflow takes seconds to load and to migrate a database: of the processes of a parallel run, only two do that.
 _AIRFLOW_PROCESSES = 2
 
@@ -156,19 +155,9 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, Any, Any]:
-    """Measure no coverage of a test that is marked ``untraced``, nor of the processes that it starts."""
-    if item.get_closest_marker("untraced") is None:
+    """Measure no coverage of a test that is marked ``untraced``."""
+    with untraced() if item.get_closest_marker("untraced") else contextlib.nullcontext():
         return (yield)
-    own, of_threads, of_processes = sys.gettrace(), threading.gettrace(), os.environ.pop(_COVERAGE, None)
-    sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]
-    try:
-        return (yield)
-    finally:
-        sys.settrace(own)
-        threading.settrace(of_threads)  # type: ignore[arg-type]
-        if of_processes is not None:
-            os.environ[_COVERAGE] = of_processes
 
 
 @pytest.fixture(autouse=True)

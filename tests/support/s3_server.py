@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -90,6 +91,7 @@ class S3Server:
         return [request for request in self.requests if request.method in methods]
 
     def _serve(self, environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
+        sys.settrace(None)  # in the thread of this request
         path = environ["PATH_INFO"].encode("latin-1").decode()
         if path.startswith("/moto-api/"):
             return self._moto(environ, start_response)  # type: ignore[no-any-return]

@@ -12,6 +12,7 @@ import pytest
 
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
+from tests.support.tracing import untraced
 
 # Waits that a test can afford. "min_retention" and the rest are what the table of the connection says.
 QUICK = {"timeout": 5, "max_attempts": 3, "backoff": 0.001, "max_backoff": 5}
@@ -26,10 +27,15 @@ LISTINGS, LOOKS = r"/(files|document-packets)/$", r"(/results/|/v3/document-pack
 def connected_sandbox(
     monkeypatch: pytest.MonkeyPatch, extra: Mapping[str, Any] | None = None, **settings: Any
 ) -> Iterator[Sandbox]:
-    """Give a sandbox without limits that the default connection leads to."""
-    with Sandbox(**{"rate_limit": None, "submission_limit": None, **settings}) as sandbox:
+    """Give a sandbox without limits that the default connection leads to; its own tests trace it."""
+    sandbox = Sandbox(**{"rate_limit": None, "submission_limit": None, **settings})
+    with untraced():
+        sandbox.start()
+    try:
         connect(monkeypatch, sandbox, **(extra or {}))
         yield sandbox
+    finally:
+        sandbox.stop()
 
 
 def connect(
