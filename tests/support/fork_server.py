@@ -48,7 +48,8 @@ class ForkServer:
     def stop(self) -> None:
         """End the server; the processes that it started go on."""
         if self._server:
-            self._server.communicate(timeout=10)
+            self._server.kill()
+            self._server.communicate()
             os.close(self._answers)
 
     def _begin(self) -> subprocess.Popen[str]:
