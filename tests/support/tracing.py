@@ -17,11 +17,11 @@ def untraced() -> Iterator[None]:
     """Trace neither what runs here nor the threads and processes that are started here."""
     own, of_threads, of_processes = sys.gettrace(), threading.gettrace(), os.environ.pop(_OF_PROCESSES, None)
     sys.settrace(None)
-    threading.settrace(None)  # type: ignore[arg-type]
+    threading.settrace(None)
     try:
         yield
     finally:
         sys.settrace(own)
-        threading.settrace(of_threads)  # type: ignore[arg-type]
+        threading.settrace(of_threads)
         if of_processes is not None:
             os.environ[_OF_PROCESSES] = of_processes
