@@ -50,7 +50,7 @@ test-sdk: env ## the vendor's own SDKs against the sandbox, each in an environme
 
 pictures: ## take the screenshots in docs/images/ anew
 	@for airflow in 3.3.2 2.11.2; do \
-	$(MAKE) test-system AIRFLOW=$$airflow SYSTEM="tests/system/test_browser.py --pictures docs/images" || exit 1; done
+	$(MAKE) test-system AIRFLOW=$$airflow SYSTEM="tests/system/test_browser.py tests/system/test_page_in_airflow.py --pictures docs/images" || exit 1; done
 
 test-workers: ## Celery workers on Redis and Postgres, one of them killed; installs Debian's packages if they are missing
 	@$(MAKE_ENV) .venv-workers --pins constraints/airflow-3.3.2.txt --extra dev,workers
@@ -85,7 +85,7 @@ mutants: env ## change one thing in the code at a time, and see that a test noti
 ci: ## all that a change must pass: every Airflow line, oldest dependencies, wheel, demo
 	@bash .ci/run
 
-release-check: tools ## build the distribution, install it under Airflow's own constraints, run DAGs there; compare version, tag, changelog
+release-check: tools docs ## build the distribution, test it installed on four Airflows, with a browser; compare version, tag, changelog
 	@$(PYTHON) -m scripts.release_check $(TOOLS)
 
 pins: tools ## resolve constraints/ anew

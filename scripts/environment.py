@@ -42,15 +42,16 @@ def version_of(python: str) -> str:
     return subprocess.run([python, "-c", ASK_VERSION], capture_output=True, text=True, check=False).stdout.strip()
 
 
-def find_python(airflow: str) -> str:
+def find_python(airflow: str, first: str = sys.executable) -> str:
     """
-    Find an interpreter that this Airflow runs on, the one that runs this file first.
+    Find an interpreter that this Airflow runs on.
 
+    :param first: is taken if it fits; default the one that runs this file.
     :raises EnvironmentFailedError: there is none; the message says which would do.
     """
     fitting = PYTHONS[airflow[0]]
     seen = []
-    for name in [sys.executable, *(f"python{version}" for version in fitting)]:
+    for name in [first, *(f"python{version}" for version in fitting)]:
         path = shutil.which(name)
         if path is None:
             continue
