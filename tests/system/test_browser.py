@@ -206,7 +206,7 @@ def test_the_form_of_2_11(visitor: Visitor, sandbox: Sandbox, local_airflow: Loc
     key.fill(KEY)
     page.get_by_role("button", name="Test").click()
     expect(page.get_by_text(f"{sandbox.url} accepts the API key")).to_be_visible()
-    visitor.take_picture("connection-form-2.11", height=1300)
+    visitor.take_picture("connection-form-2.11", height=1400)
 
     with page.expect_navigation():
         page.get_by_role("button", name="Save").click()
