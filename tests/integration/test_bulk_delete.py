@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.bulk import pool
+from airflow_provider_anyformat.bulk import pool, recorder
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN
 from airflow_provider_anyformat.sandbox import Sandbox
@@ -241,6 +241,17 @@ class TestSeenWhileItRuns:
         assert max(len(found) for found in named) == 20
         # Full lines but for the last of each portion.
         assert len(named) <= 130 // 20 + 3
+
+    def test_they_are_there_before_it_ends(
+        self, sandbox: Sandbox, lines: Lines, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A kill loses those of some seconds, and not all of a run of minutes."""
+        monkeypatch.setattr(recorder, "_LOG_SECONDS", 0.05)
+        seen: list[int] = []
+        sandbox.on_request.append(lambda _: seen.append(len(lines.matching(r"^deleted: "))))
+        sandbox.latency = 0.02
+        assert run(delete(collection_ids=fill(sandbox, 30), max_workers=1)).is_green
+        assert seen[-1] >= 3
 
     def test_with_a_ledger_they_are_there(self, sandbox: Sandbox, lines: Lines, tmp_path: Path) -> None:
         ids = fill(sandbox, 50)

@@ -109,6 +109,29 @@ class TestSecondLook:
         outcomes = ledger_outcomes(summary["ledger"])
         assert Counter(outcomes.values()) == {"deleted": 55, "gone_unconfirmed": 5}
 
+    @pytest.mark.parametrize("unclear", [False, True])
+    def test_what_it_does_not_show_is_not_gone_for_that(
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path, unclear: bool
+    ) -> None:
+        """One was uploaded for each that the listing skipped: the count is the same."""
+        ids = old(sandbox, workflow, 60)
+        hidden = ids[-5:]
+
+        def hide(_: int, page: dict[str, Any]) -> dict[str, Any]:
+            if not sandbox.deleted:
+                return page
+            rows = [{**row, "id": f"{row['id'][:-1]}x"} if row["id"] in hidden else row for row in page["results"]]
+            return {**page, "results": rows}
+
+        sandbox.mangle_page = hide
+        if unclear:
+            sandbox.fail_next(FOREVER, 503, path="/results/")
+        summary = purged(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path))
+        assert left(sandbox, workflow) == set(hidden)
+        assert (summary["deleted"], summary["already_gone"], summary["kept"]) == (55, 0, {"not_listed": 5})
+        outcomes = ledger_outcomes(summary["ledger"])
+        assert {outcomes[each] for each in hidden} == {"not_attempted"}
+
     def test_what_became_due_since_is_not_in_the_plan(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 50)
         added: list[str] = []

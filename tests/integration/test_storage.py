@@ -117,6 +117,30 @@ def test_what_a_killed_run_left_is_settled_there(sandbox: Any, ledger_path: str)
     assert next(run for run in stored(ledger_path) if "run-3" in run.name).outcomes == {}
 
 
+def test_what_a_killed_run_left_stays_open_until_the_server_says_that_it_is_gone(sandbox: Any, tmp_path: Path) -> None:
+    """That no listing shows it is not enough."""
+    workflow_id, (hidden, *_) = fill(sandbox, 3)
+    purge(workflow_id, TaskInstance(), ledger_path=str(tmp_path), plan_only=True)
+    (planned,) = stored(str(tmp_path))
+    killed = open_folder(str(tmp_path), "ledger_path").folder("nightly/purge/-1/run-2/0/00000000")
+    for name in ("plan.jsonl", "plan.json"):
+        killed.put(name, planned.files[name])
+
+    def hide(_: int, page: dict[str, Any]) -> dict[str, Any]:
+        rows = [row for row in page["results"] if row["id"] != hidden]
+        return {**page, "results": rows, "count": len(rows)}
+
+    sandbox.mangle_page = hide
+    for number, trouble in enumerate(("none", "unclear", "gone"), 1):
+        if trouble == "unclear":
+            sandbox.fail_next(3, 503, path=f"{hidden}/results/")
+        if trouble == "gone":
+            sandbox.remove_collection(hidden)
+        purge(workflow_id, TaskInstance(run_id="run-2", try_number=number), ledger_path=str(tmp_path))
+        last = next(run for run in stored(str(tmp_path)) if f"run-2/{number}" in run.name)
+        assert last.outcomes.get(hidden) == ("gone_unconfirmed" if trouble == "gone" else None)
+
+
 @pytest.mark.s3
 def test_each_file_is_one_put_and_nothing_is_copied_or_deleted(sandbox: Any, s3: S3Server) -> None:
     s3.denies = lambda request: request.method == "DELETE" or request.copies or "delete" in request.query
