@@ -11,6 +11,7 @@ from airflow_provider_anyformat._airflow import (
     DAG,
     AirflowFailException,
     AirflowOptionalProviderFeatureException,
+    AirflowSkipException,
     BaseOperator,
     get_parsing_context,
 )
@@ -95,6 +96,7 @@ def _plan_approve_apply(file: RuleFile, rule: Rule, approval: Any) -> None:
         # No defaults: silence must not count as an answer.
         response_timeout=_WAIT_FOR_APPROVAL,
         fail_on_reject=False,
+        pre_execute=_skip_an_empty_plan,
         retries=0,
     )
     apply = ApplyPurgePlanOperator(
@@ -107,6 +109,11 @@ def _plan_approve_apply(file: RuleFile, rule: Rule, approval: Any) -> None:
         **{key: value for key, value in (shared | rule.purge).items() if key in ApplyPurgePlanOperator.template_fields},
     )
     plan >> approve >> apply
+
+
+def _skip_an_empty_plan(context: Context) -> None:
+    if not context["ti"].xcom_pull(task_ids="plan")["due"]:
+        raise AirflowSkipException("nothing is due, so there is nothing to approve")
 
 
 def _shared(file: RuleFile, rule: Rule) -> dict[str, Any]:

@@ -107,6 +107,11 @@ def test_each_rule_is_a_dag_and_a_wrong_one_fails_alone(
     assert (written["owner"], written["basis"]) == ("privacy@example.org", "contract 4712")
     assert written["approved_by"] == "Ann"
 
+    # Now nothing is due, and nobody is asked.
+    again = dag_runner.run(rules.dag_file, dag_id="anyformat_retention_asked")
+    assert again.state == "success", again.log
+    assert [again[task].state for task in ("plan", "approve", "apply")] == ["success", "skipped", "skipped"]
+
 
 def test_holds_are_read_when_the_task_runs(rules: Any, dag_runner: Any) -> None:
     # Parsing the file with bad holds was no error; the task is the one that refuses them.

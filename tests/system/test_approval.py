@@ -22,6 +22,21 @@ pytestmark = [
 EXAMPLE = Path(__file__).parents[2] / "example_dags" / "example_anyformat_purge_approval.py"
 DUE = 12
 YOUNG = 3
+RULES = """\
+from pathlib import Path
+
+from airflow_provider_anyformat.rules import retention_dags
+
+retention_dags(Path(__file__).with_name("approvals.yaml"))
+"""
+# A day that comes in 2028, so that they run when they are told to.
+APPROVALS = """\
+version: 1
+defaults: {{schedule: "0 0 29 2 *", ledger_path: {ledger}, owner: legal@example.org, basis: law, approval: true}}
+rules:
+  - {{name: asked, workflow_id: {workflow}, older_than: P90D}}
+  - {{name: empty, workflow_id: {workflow}, older_than: P1000D}}
+"""
 
 
 def add_example(airflow: LocalAirflow, dag_id: str, **changes: str) -> str:
@@ -136,9 +151,15 @@ def test_approved(approval: Approval, approval_dag: str) -> None:
     assert applied.summary["kept"] == {"changed": 1}
 
 
-def test_rejected(approval: Approval, approval_dag: str) -> None:
-    approval.start(approval_dag)
-    approval.question()
+def test_rules_rejected_and_with_nothing_due(approval: Approval, local_airflow: LocalAirflow, ledger: Path) -> None:
+    dags = local_airflow.home / "dags"
+    (dags / "approvals.yaml").write_text(APPROVALS.format(ledger=ledger, workflow=approval.workflow_id))
+    (dags / "approvals.py").write_text(RULES)
+    approval.start("anyformat_retention_empty")
+    assert approval.end() == ("success", {"plan": "success", "approve": "skipped", "apply": "skipped"})
+
+    approval.start("anyformat_retention_asked")
+    assert f"**{DUE} file collections will be permanently deleted**" in approval.question()["body"]
     approval.answer("Reject")
 
     # An answer is no failure: the run is green, and nothing was deleted.
