@@ -16,8 +16,6 @@ from airflow_provider_anyformat.api.address import DEFAULT_BASE_URL, check_api_k
 from airflow_provider_anyformat.api.calls import Call, Submit
 from airflow_provider_anyformat.api.quota import RateLimiter
 from airflow_provider_anyformat.api.replies import (
-    NO_COLLECTION,
-    NO_WORKFLOW,
     Reply,
     error_from_reply,
     is_impossible,
@@ -201,12 +199,11 @@ class Caller:
                 f"; the server asked for a wait of {error.retry_after:.0f} s, longer than max_backoff"
                 f" ({self.max_backoff:g} s): try again later"
             )
-        text = error.args[0].replace(NO_COLLECTION, NO_WORKFLOW) if call.of_workflow else error.args[0]
-        error.args = (f"{call.name}: {text}{notes}",)
+        error.args = (f"{call.name}: {error.args[0]}{notes}",)
 
     def refusal(self, call: Call, reply: Reply, kind: type[AnyformatError] | None = None) -> AnyformatError:
         """Return the error for an expected reply that is not a success; ``kind`` replaces the class of its status."""
-        error = error_from_reply(reply, secret=self.secret, kind=kind)
+        error = error_from_reply(reply, secret=self.secret, kind=kind, of_workflow=call.of_workflow)
         self._finish(call, error)
         return error
 
@@ -352,7 +349,7 @@ class Caller:
         if reply is None:
             error: AnyformatError | None = self._no_answer(session, trouble)
         else:
-            error = self._judge(reply, reply.status in expected, limit, whole=whole)
+            error = self._judge(call, reply, reply.status in expected, limit, whole=whole)
         if reply is None or reply.cut or reply.surplus or (error and error.fate_unknown):
             # The next call on this connection might read the rest of this one's answer.
             self._drop(session)
@@ -367,7 +364,7 @@ class Caller:
         kind = "readable answer" if session.sent else "answer"
         return AnyformatConnectionError(f"no {kind} ({trouble})", fate_unknown=session.sent)
 
-    def _judge(self, reply: Reply, wanted: bool, limit: int, *, whole: bool) -> AnyformatError | None:
+    def _judge(self, call: Call, reply: Reply, wanted: bool, limit: int, *, whole: bool) -> AnyformatError | None:
         if wanted and whole and reply.cut and len(reply.body) >= limit:
             return AnyformatTooLongError(
                 f"HTTP {reply.status}: the answer is longer than {limit} bytes", status_code=reply.status
@@ -379,7 +376,7 @@ class Caller:
                 fate_unknown=True,
                 server_date=reply.server_date,
             )
-        return None if wanted else error_from_reply(reply, secret=self.secret)
+        return None if wanted else error_from_reply(reply, secret=self.secret, of_workflow=call.of_workflow)
 
     def _session(self) -> Session:
         session: Session | None = getattr(self._local, "session", None)

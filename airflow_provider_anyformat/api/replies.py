@@ -38,23 +38,27 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2
 # A message shows no more levels of a nested body, which also may be nested as deep as the interpreter bears.
 _LEVELS = 6
 
-NO_COLLECTION = (
-    "anyformat has no such thing for this key: it was deleted before, or the id is another organisation's, or it is a"
-    " file_id where a collection_id is needed"
-)
-NO_WORKFLOW = (
-    "anyformat has no workflow of this id for this key: it was deleted, or it is another organisation's; check"
-    " workflow_id"
+# What a log page shows of a line beside the call's name, which a message begins with.
+_LINE = 80
+
+_NO_WORKFLOW = (
+    "anyformat has no workflow of this id for this key",
+    "it was deleted, or it is another organisation's; check workflow_id",
 )
 _ADVICE = {
-    401: "anyformat does not accept the API key of the connection: it is mistyped, or was revoked when a new one was"
-    " made",
-    402: "the organisation is out of credit",
-    403: "the API key is not allowed to do this",
-    404: NO_COLLECTION,
-    412: "the results are not ready",
-    422: "anyformat refused the request's values",
-    429: "the rate limit of the API key is used up",
+    401: (
+        "anyformat does not accept the API key of the connection",
+        "it is mistyped, or was revoked when a new one was made",
+    ),
+    402: ("the organisation is out of credit",),
+    403: ("the API key is not allowed to do this",),
+    404: (
+        "anyformat has no such thing for this key",
+        "it was deleted before, is another organisation's, or is a file_id where a collection_id is needed",
+    ),
+    412: ("the results are not ready",),
+    422: ("anyformat refused the request's values",),
+    429: ("the rate limit of the API key is used up",),
 }
 _CLASSES: dict[int, type[AnyformatError]] = {
     401: AnyformatAuthenticationError,
@@ -164,13 +168,20 @@ def is_own(reply: Reply) -> bool:
     return isinstance(body, dict) and ("error_code" in body or ("error" in body and "detail" in body))
 
 
-def error_from_reply(reply: Reply, *, secret: str = "", kind: type[AnyformatError] | None = None) -> AnyformatError:
+def error_from_reply(
+    reply: Reply,
+    *,
+    secret: str = "",
+    kind: type[AnyformatError] | None = None,
+    of_workflow: bool = False,
+) -> AnyformatError:
     """
     Turn a reply that is not a success into an exception.
 
     :param reply: the reply; its body may hold anything.
     :param secret: the API key, which the server's text might repeat; it is struck out before anything else.
     :param kind: the exception's class; default: what the status says.
+    :param of_workflow: whether an HTTP 404 is about a workflow, and not about a collection. Default ``False``.
     """
     body = _decoded(reply)
     status = reply.status
@@ -179,22 +190,15 @@ def error_from_reply(reply: Reply, *, secret: str = "", kind: type[AnyformatErro
     request_id = _label(own.get("request_id"), secret)
     if status == 404 and not is_own(reply):
         kind = kind or AnyformatServerError
-        advice = "the answer is not anyformat's own but a gateway's"
+        advice: tuple[str, ...] = ("the answer is not anyformat's own but a gateway's",)
     else:
         kind = kind or _kind(status)
-        advice = _ADVICE.get(status) or _phrase(status)
-    lines = _items(body, secret) if body is not None else _raw_text(reply, secret)
-    message = f"HTTP {status}: {advice}"
-    if error_code:
-        message += f" ({error_code})"
-    if len(lines) == 1 and status != 422:
-        message += f": {lines[0]}"
-    elif lines:
-        message += ":" + "".join(f"\n  {line}" for line in lines)
-    if request_id:
-        message += f"\n  request_id {request_id}" if "\n" in message else f" [request_id {request_id}]"
+        advice = _NO_WORKFLOW if status == 404 and of_workflow else _ADVICE.get(status) or (_phrase(status),)
+    head, *more = advice
+    more += _items(body, secret) if body is not None else _raw_text(reply, secret)
+    head = f"HTTP {status}: {head}" + (f" ({error_code})" if error_code else "")
     error = kind(
-        message,
+        _in_lines(head, more, request_id, always=status == 422),
         status_code=status,
         error_code=error_code,
         request_id=request_id,
@@ -204,6 +208,15 @@ def error_from_reply(reply: Reply, *, secret: str = "", kind: type[AnyformatErro
     if error.retryable:
         error.retry_after = read_retry_after(reply.headers)
     return error
+
+
+def _in_lines(head: str, more: list[str], request_id: str | None, *, always: bool) -> str:
+    """Put a message together, in one line if that is a short one."""
+    short = ": ".join([head, *more]) + (f" [request_id {request_id}]" if request_id else "")
+    if len(more) <= 1 and len(short) <= _LINE and not (always and more):
+        return short
+    below = more + ([f"request_id {request_id}"] if request_id else [])
+    return head + (":" if more else "") + "".join(f"\n  {line}" for line in below)
 
 
 def explain(reply: Reply, secret: str = "") -> str:

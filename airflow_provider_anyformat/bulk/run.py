@@ -297,26 +297,29 @@ class DeletionRun:
         failures = list(self._recorder.failures.values())
         if self._pool.all_missing:
             return AnyformatBulkError(
-                "HTTP 404 for every collection so far, so the rest was not asked for. Likely causes: the API key is"
-                " another organisation's, file_id was passed where collection_id is needed, or the list is an old one",
+                "HTTP 404 for every collection so far, so the rest was not asked for. Likely causes:\n"
+                "  the API key is another organisation's\n"
+                "  file_id was passed where collection_id is needed\n"
+                "  the list is an old one",
                 status_code=404,
                 retryable=False,
             )
         if not failures and not summary["not_attempted"]:
             return None
         aborted_by = self._pool.aborted_by
+        first = aborted_by or failures[0]
+        reason = first.message.replace("\n", "\n  ")
         message = f"{len(failures)} of {len(self.plan.rows)} file collections may not have been deleted"
         if aborted_by is not None:
-            message += f", {summary['not_attempted']} were not attempted, because of\n  {aborted_by.message}"
-        elif failures:
-            message += f". The first says\n  {failures[0].message}"
+            message += f", {summary['not_attempted']} were not attempted, because of\n  {reason}"
+        else:
+            message += f". The first says\n  {reason}"
         # A line each, because the log's page cuts off what is long.
         message += "".join(f"\n  {each.collection_id}" for each in failures[:_NAMED])
         message += f"\n  and {len(failures) - _NAMED} more" if len(failures) > _NAMED else ""
         retryable = any(each.retryable for each in failures)
         if aborted_by is not None and aborted_by.fatal:
             retryable = aborted_by.retryable
-        first = aborted_by or failures[0]
         waits = [each.retry_after for each in (first, *failures) if each.retry_after is not None]
         return AnyformatBulkError(
             message,
