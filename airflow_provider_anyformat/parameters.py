@@ -106,6 +106,19 @@ def read_parameters(given: Mapping[str, object]) -> dict[str, Any]:
     return {name: _read(name, value) for name, value in given.items()}
 
 
+def one_workflow(ids: tuple[str, ...]) -> str:
+    """
+    Return the workflow through which a document goes.
+
+    :raises AnyformatValueError: it is not one.
+    """
+    if len(ids) != 1:
+        raise AnyformatValueError(
+            f"workflow_id: {shown(list(ids))} is more than one workflow; give one, and map the task over the others"
+        )
+    return ids[0]
+
+
 def _read(name: str, value: object) -> Any:
     parameter = PARAMETERS[name]
     if value is NOT_GIVEN or (name in MAY_BE_NULL and readers.is_null(value)):

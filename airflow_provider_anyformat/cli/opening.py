@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.folder import LocalFolder
+from airflow_provider_anyformat.retention.folder import LocalFolder, ObjectFolder
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.folder import Folder
@@ -30,7 +29,7 @@ def open_ledger_folder(path: str) -> Folder:
     if local is not None:
         return LocalFolder(local.absolute())
     fs, root = _file_system(path, "LEDGER")
-    return _FsspecFolder(fs, root, path.rstrip("/"))
+    return ObjectFolder(fs, root, path)
 
 
 def open_file(path: str, field: str) -> BinaryIO:
@@ -71,33 +70,3 @@ def _file_system(url: str, field: str) -> tuple[Any, str]:
             f"{field}: {shown(url)} needs a file system for {url.partition('://')[0]}:// that is not installed: {error}"
         ) from None
     return fs, root
-
-
-class _FsspecFolder:
-    """A folder of an object store that is only read."""
-
-    def __init__(self, fs: Any, root: str, url: str) -> None:
-        self._fs = fs
-        self._root = root.rstrip("/")
-        self.url = url
-
-    def put(self, name: str, data: bytes) -> None:
-        raise NotImplementedError(f"{name}: the command writes to no ledger")
-
-    def read(self, name: str) -> bytes:
-        return bytes(self._fs.cat_file(f"{self._root}/{name}"))
-
-    def modified(self, name: str) -> float:
-        raise NotImplementedError(f"{name}: the command asks no file for its time")
-
-    def files(self) -> Iterator[str]:
-        self._fs.invalidate_cache()
-        try:
-            found = self._fs.find(f"{self._root}/")
-        except FileNotFoundError:
-            return
-        for path in found:
-            yield str(path).removeprefix(f"{self._root}/")
-
-    def folder(self, name: str) -> _FsspecFolder:
-        return _FsspecFolder(self._fs, f"{self._root}/{name}", f"{self.url}/{name}")

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,12 @@ from airflow_provider_anyformat._airflow import BaseOperator
 from airflow_provider_anyformat.api.values import shown
 from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatValueError
 from airflow_provider_anyformat.links import AnyformatLink
-from airflow_provider_anyformat.operators._object_store import open_folder
-from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, read_parameters
+from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS, one_workflow, read_parameters
 from airflow_provider_anyformat.retry_policies import with_default
+from airflow_provider_anyformat.storage import open_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from airflow_provider_anyformat.api.client import AnyformatClient
     from airflow_provider_anyformat.bulk import RunOptions
@@ -37,20 +38,10 @@ if TYPE_CHECKING:
 # What a task needs to run is imported when it runs: a DAG file is parsed every half minute, and never deletes.
 
 _PACKAGE = f"{__name__.partition('.')[0]}."
-# What one XCom can sensibly hold, and a mapped task expand over.
-LARGEST_LIST = 100_000
 # What the event of an asset tells of a run: every viewer may read it, so there are no ids, globs or names.
 EVENT_KEYS = (
-    "due",
-    "deleted",
-    "already_gone",
-    "failed",
-    "not_attempted",
-    "kept",
-    "forecast",
-    "ledger",
-    "plan_digest",
-    "summary_sha256",
+    *("due", "deleted", "already_gone", "failed", "not_attempted", "kept"),
+    *("forecast", "ledger", "plan_digest", "summary_sha256"),
 )
 
 
@@ -102,11 +93,7 @@ class Task:
 
     @property
     def workflow_id(self) -> str:
-        """
-        The one workflow that was given.
-
-        :raises AnyformatValueError: it is not one.
-        """
+        """The one workflow that was given."""
         return one_workflow(self.given["workflow_id"])
 
     @property
@@ -225,19 +212,39 @@ class Task:
 _OperatorMeta: Any = type(BaseOperator)
 
 
-class _Checked(_OperatorMeta):
+class Checked(_OperatorMeta):
     """Checks, as soon as an operator is made, all that no template makes later: a mistake is the DAG's import error."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         with final_errors():
-            if "dry_run" in kwargs:
-                raise AnyformatValueError("dry_run: there is no such parameter; write plan_only=True")
+            _check_names(kwargs)
             made = super().__call__(*args, **kwargs)
-            # A subclass of a user's may template other fields, and need not have called our constructor.
-            own = next(each for each in made.__class__.__mro__ if each.__module__.startswith(_PACKAGE))
-            values = {name: getattr(made, name, NOT_GIVEN) for name in own.template_fields}
-            read_parameters({name: value for name, value in values.items() if not _comes_later(value)})
+            _check_literals(self, lambda name: getattr(made, name, NOT_GIVEN))
         return made
+
+
+class CheckedPartial:
+    """Checks what ``partial`` is given in the same way; what is mapped over is checked when the task runs."""
+
+    @classmethod
+    def partial(cls, **kwargs: Any) -> Any:
+        """Begin a mapped task, as every operator's ``partial`` does."""
+        with final_errors():
+            _check_names(kwargs)
+            _check_literals(cls, lambda name: kwargs.get(name, NOT_GIVEN))
+        return super().partial(**kwargs)  # type: ignore[misc]
+
+
+def _check_names(given: Mapping[str, Any]) -> None:
+    if "dry_run" in given:
+        raise AnyformatValueError("dry_run: there is no such parameter; write plan_only=True")
+
+
+def _check_literals(operator: type, value_of: Callable[[str], object]) -> None:
+    # A subclass of a user's may template other fields, and need not have called our constructor.
+    own: Any = next(each for each in operator.__mro__ if each.__module__.startswith(_PACKAGE))
+    values = {name: value_of(name) for name in own.template_fields}
+    read_parameters({name: value for name, value in values.items() if not _comes_later(value)})
 
 
 def _comes_later(value: object) -> bool:
@@ -252,7 +259,7 @@ def _comes_later(value: object) -> bool:
     return hasattr(value, "iter_references") or callable(value)
 
 
-class _AnyformatOperator(BaseOperator, metaclass=_Checked):
+class _AnyformatOperator(CheckedPartial, BaseOperator, metaclass=Checked):
     """What the operators share: reading what was given, the client while the task runs, and ending it."""
 
     ui_color = "#f6d5d5"
@@ -309,7 +316,7 @@ class _AnyformatOperator(BaseOperator, metaclass=_Checked):
                 self._tell_assets(context)
             except AnyformatError as error:
                 if error.status_code == 401:
-                    error.args = (f"connection {shown(given['anyformat_conn_id'])}: {error}",)
+                    error.args = (f"{error}\n  connection {shown(given['anyformat_conn_id'])}",)
                 raise
             finally:
                 client.close()
@@ -338,6 +345,42 @@ class _AnyformatOperator(BaseOperator, metaclass=_Checked):
         return value
 
 
+class _WaitingOperator(_AnyformatOperator):
+    """What the operators share that wait for runs."""
+
+    _cancel_later: Callable[[], None] | None = None
+
+    @contextmanager
+    def _cancelling(self, task: Task, collection_ids: Callable[[], list[str]]) -> Iterator[None]:
+        """Delete the collections if the task is killed meanwhile, and that was asked for."""
+        cancels = task.given["cancel_on_kill"]
+        try:
+            yield
+        except BaseException:
+            if cancels and self._killed:
+                from airflow_provider_anyformat.bulk.signals import finish_despite_signals
+
+                finish_despite_signals(partial(task.hook.cancel, collection_ids()))
+            elif cancels:
+                # Airflow calls on_kill() for an execution_timeout when execute() has ended.
+                self._cancel_later = partial(task.hook.cancel, collection_ids())
+            raise
+
+    def on_kill(self) -> None:
+        """End every wait now, and what is in flight within two seconds; cancel if that was asked for."""
+        super().on_kill()
+        if self._client is None and self._cancel_later is not None:
+            self._cancel_later()
+
+    @staticmethod
+    def _check_times(task: Task) -> None:
+        timeout, poll_interval = task.given["timeout"], task.given["poll_interval"]
+        if timeout.total_seconds() <= poll_interval:
+            raise AnyformatValueError(
+                f"timeout: {timeout} is not longer than poll_interval, {poll_interval:g} s; give a longer one"
+            )
+
+
 @contextmanager
 def final_errors() -> Iterator[None]:
     """
@@ -353,42 +396,3 @@ def final_errors() -> Iterator[None]:
         from airflow_provider_anyformat._airflow import AirflowFailException
 
         raise AirflowFailException(str(error)) from None
-
-
-def one_workflow(ids: tuple[str, ...]) -> str:
-    """
-    Return the workflow through which a document goes.
-
-    :raises AnyformatValueError: it is not one.
-    """
-    if len(ids) != 1:
-        raise AnyformatValueError(
-            f"workflow_id: {shown(list(ids))} is more than one workflow; give one, and map the task over the others"
-        )
-    return ids[0]
-
-
-def in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
-    """
-    Cut a list into batches, over which Airflow can map a task.
-
-    :param batch_size: ids a batch; ``NOT_GIVEN``: one flat list.
-    :raises AnyformatValueError: there are too many ids for an XCom, or too many batches.
-    """
-    if len(ids) > LARGEST_LIST:
-        raise AnyformatValueError(
-            f"limit: {len(ids)} ids are more than the {LARGEST_LIST} that one XCom should hold; set limit to take fewer"
-            " per run (with batch_size for larger batches), or let PurgeFileCollectionsOperator do it in one task"
-        )
-    if batch_size is NOT_GIVEN:
-        return ids
-    from airflow_provider_anyformat._airflow import conf
-
-    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
-    most = int(conf.getint("core", "max_map_length", fallback=1024))
-    if len(batches) > most:
-        raise AnyformatValueError(
-            f"batch_size: {len(ids)} ids in batches of {batch_size} make {len(batches)} batches, and Airflow maps a"
-            f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer per run"
-        )
-    return batches

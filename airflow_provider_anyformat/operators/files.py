@@ -6,16 +6,20 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
+from airflow_provider_anyformat.exceptions import AnyformatNotFoundError, AnyformatValueError
 from airflow_provider_anyformat.links import PURGE_LINKS
-from airflow_provider_anyformat.operators._object_store import open_folder
-from airflow_provider_anyformat.operators._task import _AnyformatOperator, in_batches
+from airflow_provider_anyformat.operators._task import _AnyformatOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
+from airflow_provider_anyformat.storage import open_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from airflow_provider_anyformat._airflow import Context
+
+# What one XCom can sensibly hold, and a mapped task expand over.
+LARGEST_LIST = 100_000
 
 
 class DeleteFileCollectionOperator(_AnyformatOperator):
@@ -61,7 +65,7 @@ class DeleteFileCollectionOperator(_AnyformatOperator):
 
     def execute(self, context: Context) -> str:
         """Delete the collection; return its id."""
-        from airflow_provider_anyformat.exceptions import AnyformatError, AnyformatNotFoundError
+        from airflow_provider_anyformat.exceptions import AnyformatError
         from airflow_provider_anyformat.retention.earlier import Earlier
 
         with self._task(context, DeleteFileCollectionOperator) as task:
@@ -183,7 +187,6 @@ class ListFileCollectionsOperator(_AnyformatOperator):
     def execute(self, context: Context) -> list[str] | list[list[str]]:
         """List, and return the ids."""
         from airflow_provider_anyformat.bulk import list_due
-        from airflow_provider_anyformat.exceptions import AnyformatValueError
 
         with self._task(context, ListFileCollectionsOperator) as task:
             given, guards = task.given, task.guards
@@ -200,7 +203,7 @@ class ListFileCollectionsOperator(_AnyformatOperator):
                 policy = task.policy(older_than=timedelta.resolution)
                 guards = replace(guards, max_deletions="unlimited", max_deletions_percent=100)
             ids = list_due(task.client, given["workflow_id"], policy, guards, task.origin)
-            return in_batches(ids, given["batch_size"])
+            return _in_batches(ids, given["batch_size"])
 
 
 class DeleteFileCollectionsOperator(_AnyformatOperator):
@@ -556,3 +559,29 @@ class ApplyPurgePlanOperator(_AnyformatOperator):
                 holds=task.holds,
                 min_retention=task.min_retention,
             )
+
+
+def _in_batches(ids: list[str], batch_size: Any) -> list[str] | list[list[str]]:
+    """
+    Cut a list into batches, over which Airflow can map a task.
+
+    :param batch_size: ids a batch; ``NOT_GIVEN``: one flat list.
+    :raises AnyformatValueError: there are too many ids for an XCom, or too many batches.
+    """
+    if len(ids) > LARGEST_LIST:
+        raise AnyformatValueError(
+            f"limit: {len(ids)} ids are more than the {LARGEST_LIST} that one XCom should hold; set limit to take fewer"
+            " per run (with batch_size for larger batches), or let PurgeFileCollectionsOperator do it in one task"
+        )
+    if batch_size is NOT_GIVEN:
+        return ids
+    from airflow_provider_anyformat._airflow import conf
+
+    batches = [ids[start : start + batch_size] for start in range(0, len(ids), batch_size)]
+    most = int(conf.getint("core", "max_map_length", fallback=1024))
+    if len(batches) > most:
+        raise AnyformatValueError(
+            f"batch_size: {len(ids)} ids in batches of {batch_size} make {len(batches)} batches, and Airflow maps a"
+            f" task over at most {most} (core.max_map_length); raise batch_size, or set limit to take fewer per run"
+        )
+    return batches

@@ -8,9 +8,10 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat._airflow import conf
-from airflow_provider_anyformat.operators._task import _AnyformatOperator
-from airflow_provider_anyformat.operators._waiting import _WaitingOperator
+from airflow_provider_anyformat.exceptions import AnyformatValueError
+from airflow_provider_anyformat.operators._task import _AnyformatOperator, _WaitingOperator
 from airflow_provider_anyformat.parameters import NOT_GIVEN, NotGiven
+from airflow_provider_anyformat.storage import open_folder, open_path
 
 if TYPE_CHECKING:
     from airflow_provider_anyformat._airflow import Context
@@ -138,7 +139,6 @@ class RunWorkflowOperator(_WaitingOperator):
 
     @staticmethod
     def _check_results(task: Task) -> None:
-        from airflow_provider_anyformat.exceptions import AnyformatValueError
 
         if not task.given["wait_for_completion"] and task.results is not None:
             raise AnyformatValueError(
@@ -150,7 +150,6 @@ class RunWorkflowOperator(_WaitingOperator):
     def _submit(task: Task, workflow_id: str) -> str:
         from airflow_provider_anyformat.bulk.documents import read_document
         from airflow_provider_anyformat.bulk.submitting import DocumentRun
-        from airflow_provider_anyformat.operators._object_store import open_path
 
         source = open_path(task.given["document"], "document")
         name = task.given["document_name"]
@@ -324,7 +323,6 @@ class RunWorkflowBatchOperator(_WaitingOperator):
     def _batch(task: Task, began: float | None = None) -> Batch:
         from airflow_provider_anyformat.bulk.batch import Batch, BatchOptions
         from airflow_provider_anyformat.bulk.results import ResultsFolder
-        from airflow_provider_anyformat.operators._object_store import open_folder
 
         options = BatchOptions(
             results=ResultsFolder(open_folder(task.given["results_path"], "results_path")),
@@ -338,8 +336,6 @@ class RunWorkflowBatchOperator(_WaitingOperator):
     @staticmethod
     def _sources(task: Task, *, check: bool = True) -> list[Any]:
         from airflow_provider_anyformat.bulk.documents import in_folder
-        from airflow_provider_anyformat.exceptions import AnyformatValueError
-        from airflow_provider_anyformat.operators._object_store import open_path
 
         given, most = task.given["documents"], task.given["max_documents"]
         if isinstance(given, str):
@@ -390,7 +386,6 @@ class GetResultsOperator(_AnyformatOperator):
     def execute(self, context: Context) -> str:
         """Store the results; return their path."""
         from airflow_provider_anyformat.bulk.results import ResultsFolder
-        from airflow_provider_anyformat.operators._object_store import open_folder
 
         with self._task(context, GetResultsOperator) as task:
             workflow_id, collection_id = task.workflow_id, task.given["collection_id"]

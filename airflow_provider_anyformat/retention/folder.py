@@ -1,13 +1,14 @@
-"""Where a ledger lies: what it needs of a folder, and how a local one gives it."""
+"""Where a ledger is: what it needs of a folder, and how local ones and object stores give it."""
 
 from __future__ import annotations
 
 import errno
+import inspect
 import os
 import secrets
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -162,6 +163,72 @@ class Interruptible:
     def folder(self, name: str) -> Interruptible:
         """Return a folder below."""
         return Interruptible(self._folder.folder(name), self._check)
+
+
+class ObjectFolder:
+    """
+    A folder of an object store: each file is one put of finished bytes, never a rename or a delete.
+
+    Where the file system has conditional puts (S3, GCS), that one request is all there is, and no right to look is
+    needed.
+
+    :param fs: the store, an fsspec file system.
+    :param root: the folder's path there.
+    :param url: its URL, for people and for a later task.
+    """
+
+    def __init__(self, fs: Any, root: str, url: str) -> None:
+        self._fs = fs
+        self._root = root.rstrip("/")
+        self.url = url.rstrip("/")
+        put = getattr(fs, "_pipe_file", fs.pipe_file)
+        self._create = {"mode": "create"} if "mode" in inspect.signature(put).parameters else {}
+
+    def put(self, name: str, data: bytes) -> None:
+        """Store a new object."""
+        path = self._path(name)
+        if not self._create:
+            self._fs.invalidate_cache()
+            if self._fs.exists(path):
+                raise FileExistsError(f"{self.url}/{name} is there already")
+        self._fs.pipe_file(path, data, **self._create)
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Store an object, new or not."""
+        self._fs.pipe_file(self._path(name), data)
+
+    def remove(self, name: str) -> None:
+        """Remove an object."""
+        self._fs.rm_file(self._path(name))
+
+    def read(self, name: str) -> bytes:
+        """Read an object."""
+        return bytes(self._fs.cat_file(self._path(name)))
+
+    def modified(self, name: str) -> float:
+        """Ask the store; a time without a zone may be hours off, and is not one."""
+        time = self._fs.modified(self._path(name))
+        if time.tzinfo is None:
+            raise ValueError(f"{name} has a time without a zone")
+        return float(time.timestamp())
+
+    def files(self) -> Iterator[str]:
+        """List the objects below this folder."""
+        self._fs.invalidate_cache()
+        prefix = f"{self._root}/"
+        try:
+            found = self._fs.find(prefix)
+        except FileNotFoundError:
+            return
+        for path in found:
+            yield str(path).removeprefix(prefix)
+
+    def folder(self, name: str) -> ObjectFolder:
+        """Return a folder below."""
+        return ObjectFolder(self._fs, self._path(name), f"{self.url}/{name}")
+
+    def _path(self, name: str) -> str:
+        return f"{self._root}/{name}"
 
 
 def _rename(temporary: Path, target: Path) -> None:

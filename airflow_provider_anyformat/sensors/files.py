@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from airflow_provider_anyformat._airflow import BaseSensorOperator, conf
+from airflow_provider_anyformat.operators._task import Checked, CheckedPartial, final_errors
+from airflow_provider_anyformat.parameters import one_workflow, read_parameters
 from airflow_provider_anyformat.retry_policies import with_default
 
 if TYPE_CHECKING:
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 DEFERRABLE: bool = conf.getboolean("operators", "default_deferrable", fallback=False)
 
 
-class FileCollectionSensor(BaseSensorOperator):
+class FileCollectionSensor(CheckedPartial, BaseSensorOperator, metaclass=Checked):
     """
     Wait until a collection is processed; fail if its processing ends otherwise.
 
@@ -60,8 +62,6 @@ class FileCollectionSensor(BaseSensorOperator):
 
     def execute(self, context: Context) -> None:
         """Wait in the worker, or let a triggerer wait."""
-        from airflow_provider_anyformat.operators._task import final_errors
-
         with final_errors():
             given = self._read()
         if not given["deferrable"]:
@@ -86,7 +86,6 @@ class FileCollectionSensor(BaseSensorOperator):
         from airflow_provider_anyformat.bulk.submitting import check_processed
         from airflow_provider_anyformat.exceptions import AnyformatError
         from airflow_provider_anyformat.hooks.anyformat import AnyformatHook
-        from airflow_provider_anyformat.operators._task import final_errors
 
         with final_errors():
             given = self._read()
@@ -112,7 +111,6 @@ class FileCollectionSensor(BaseSensorOperator):
         from airflow_provider_anyformat.api.waits import from_event
         from airflow_provider_anyformat.bulk.submitting import check_processed
         from airflow_provider_anyformat.exceptions import AnyformatTimeoutError
-        from airflow_provider_anyformat.operators._task import final_errors
 
         try:
             with final_errors():
@@ -128,8 +126,5 @@ class FileCollectionSensor(BaseSensorOperator):
             self._hook.get_conn().stop()
 
     def _read(self) -> dict[str, Any]:
-        from airflow_provider_anyformat.operators._task import one_workflow
-        from airflow_provider_anyformat.parameters import read_parameters
-
         given = read_parameters({name: getattr(self, name) for name in FileCollectionSensor.template_fields})
         return given | {"workflow_id": one_workflow(given["workflow_id"])}

@@ -17,6 +17,7 @@ from airflow_provider_anyformat.exceptions import AnyformatValueError
 from airflow_provider_anyformat.operators import files, workflows
 from airflow_provider_anyformat.parameters import NOT_GIVEN, PARAMETERS
 from airflow_provider_anyformat.retry_policies import AnyformatRetryPolicy
+from airflow_provider_anyformat.sensors.files import FileCollectionSensor
 from tests.support.dag_results import serialized
 
 OPERATORS = [
@@ -49,6 +50,7 @@ OVERRIDDEN = {
     "execute",
     "on_kill",
     "operator_extra_links",
+    "partial",
     "template_fields",
     "template_fields_renderers",
     "ui_color",
@@ -192,18 +194,20 @@ def refused(operator, name, value, sandbox):
     """The sentence, which is the same when the DAG is parsed as when a template gave the value."""
     with pytest.raises(AirflowFailException) as at_parsing:
         make(operator, **{name: value})
+    with pytest.raises(AirflowFailException) as at_mapping:
+        operator.partial(task_id="t", **{name: value})
     made = make(operator, **{name: "{{ params.x }}"})
     setattr(made, name, value)
     with pytest.raises(AirflowFailException) as caught:
         made.execute({})
     text = str(caught.value)
-    assert text == str(at_parsing.value)
+    assert text == str(at_parsing.value) == str(at_mapping.value)
     assert text.startswith(f"{name}: ")
     assert sandbox.requests == []
     return text
 
 
-@every_operator
+@pytest.mark.parametrize("operator", [*OPERATORS, FileCollectionSensor], ids=lambda operator: operator.__name__)
 class TestBadInput:
     def test_what_was_given_and_is_missing_fails_for_good_and_is_named(self, operator, connected):
         for name in set(operator.template_fields) - MAY_BE_NOTHING:
@@ -250,6 +254,8 @@ class TestBadInput:
     def test_dry_run_is_called_plan_only(self, operator):
         with pytest.raises(AirflowFailException, match=r"^dry_run: .*plan_only=True$"):
             make(operator, dry_run=True)
+        with pytest.raises(AirflowFailException, match=r"^dry_run: .*plan_only=True$"):
+            operator.partial(task_id="t", dry_run=True)
 
     def test_the_connection_is_named_too(self, operator, connected, airflow_database):
         with pytest.raises(AnyformatValueError, match=r"^anyformat_conn_id: .*'nobody_made_this'") as caught:

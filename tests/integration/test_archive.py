@@ -16,10 +16,10 @@ import pytest
 from airflow_provider_anyformat._airflow import AIRFLOW_V_3_0_PLUS, AirflowFailException
 from airflow_provider_anyformat.api.client import AnyformatClient
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatError, AnyformatStoppedError
-from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOperator
 from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.folder import LocalFolder
+from airflow_provider_anyformat.storage import open_folder
 from tests.support.ledgers import ledger_of
 from tests.support.s3_server import S3Server
 from tests.support.sandboxes import at_request, fill, on_both_versions

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.bulk import scan
-from airflow_provider_anyformat.operators import _task
+from airflow_provider_anyformat.operators import files
 from airflow_provider_anyformat.sandbox import Sandbox
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
 from tests.support.logs import Lines
@@ -92,10 +92,10 @@ class TestList:
         workflow = sandbox.add_workflow()
         old(sandbox, workflow, 30)
         given: dict[str, Any] = {"workflow_id": workflow, "older_than": "P90D", **batching}
-        assert _task.LARGEST_LIST == 100_000
-        monkeypatch.setattr(_task, "LARGEST_LIST", 30)
+        assert files.LARGEST_LIST == 100_000
+        monkeypatch.setattr(files, "LARGEST_LIST", 30)
         listed(**given)
-        monkeypatch.setattr(_task, "LARGEST_LIST", 29)
+        monkeypatch.setattr(files, "LARGEST_LIST", 29)
         ran = run(list_task(**given))
         assert ran.is_final
         assert all(word in ran.words for word in ("limit", "batch_size", "30", "29"))

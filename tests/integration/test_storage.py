@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import builtins
 import itertools
+import json
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,7 +16,7 @@ import pytest
 
 from airflow_provider_anyformat._airflow import AirflowFailException
 from airflow_provider_anyformat.exceptions import AnyformatLedgerError
-from airflow_provider_anyformat.operators._object_store import open_folder
+from airflow_provider_anyformat.storage import open_folder
 from tests.support.ledgers import Run, age, ledger_of, read_runs
 from tests.support.s3_server import Request, S3Server
 from tests.support.sandboxes import QUICK, fill
@@ -175,7 +178,7 @@ def test_a_task_that_may_only_add_to_the_bucket_still_purges(
 
 
 @pytest.mark.s3
-def test_without_a_connection_id_it_is_the_default_one(
+def test_without_a_connection_id_it_is_the_default_one_and_the_command_verifies_it(
     s3: S3Server, monkeypatch: pytest.MonkeyPatch, sandbox: Any
 ) -> None:
     monkeypatch.setenv("AIRFLOW_CONN_AWS_DEFAULT", next(iter(s3.connection.values())))
@@ -185,9 +188,24 @@ def test_without_a_connection_id_it_is_the_default_one(
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "testing")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     workflow_id, _ = fill(sandbox, 3)
-    summary = purge(workflow_id, ledger_path=f"s3://{s3.bucket}/plain")
+    ledger = f"s3://{s3.bucket}/plain"
+    summary = purge(workflow_id, TaskInstance(), ledger_path=ledger)
     assert summary["deleted"] == 3
     assert {request.key.partition("/")[0] for request in s3.asked("PUT")} == {"plain"}
+
+    def verify() -> tuple[int, Any]:
+        command = [sys.executable, "-m", "airflow_provider_anyformat", "verify", ledger, "--json"]
+        head = ["--head", summary["summary_sha256"]]
+        done = subprocess.run([*command, *head], capture_output=True, text=True, check=False, timeout=60)
+        return done.returncode, json.loads(done.stdout)
+
+    code, found = verify()
+    assert (code, found["ok"], found["runs"], found["collections"]) == (0, True, 1, 3), found
+    folder = open_folder(ledger, "ledger_path")
+    (outcomes,) = [name for name in folder.files() if "outcomes" in name]
+    folder.replace(outcomes, folder.read(outcomes).replace(b'"deleted"', b'"missing"', 1))
+    code, found = verify()
+    assert (code, {each["problem"] for each in found["problems"]}) == (1, {"changed"})
 
 
 @pytest.mark.s3

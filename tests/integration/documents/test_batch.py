@@ -17,9 +17,9 @@ import pytest
 
 from airflow_provider_anyformat._airflow import AirflowException, AirflowFailException, TaskDeferred
 from airflow_provider_anyformat.exceptions import AnyformatBulkError, AnyformatStoppedError
-from airflow_provider_anyformat.operators._object_store import open_folder
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
+from airflow_provider_anyformat.storage import open_folder
 from airflow_provider_anyformat.triggers.files import FileCollectionsTrigger
 from tests.support.fork_server import ForkServer
 from tests.support.s3_server import S3Server
