@@ -55,7 +55,7 @@ CONN_FIELDS = {
 }
 
 
-# What whoever runs Airflow may ask of every task; without an entry nothing is asked.
+# What an administrator may require of every task; by default nothing.
 CONFIG = {
     "ledger_path": {
         "description": "Folder in which purges, applied plans and bulk deletes are recorded that name no ledger_path.",

@@ -1,4 +1,4 @@
-"""What whoever runs Airflow asks of every task: the section ``[anyformat]`` of its configuration."""
+"""What an administrator requires of every task: the section ``[anyformat]`` of its configuration."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def duration(value: object, without_unit: str = "P{}D") -> timedelta:
     else:
         raise RejectedError(f"it is of type {type(value).__name__}, which has no unit")
     if length <= timedelta(0):
-        raise RejectedError("it is not longer than nothing")
+        raise RejectedError("it must be longer than zero")
     if length > _CENTURY:
         raise RejectedError("it is longer than a hundred years")
     return length
@@ -130,14 +130,14 @@ def _iso_duration(text: str, without_unit: str) -> timedelta:
     if re.fullmatch(r"P[^T]*[YM].*", text):
         raise RejectedError("the length of months and years depends on the day")
     if re.fullmatch(r"P.*[.,MS].*", text):
-        raise RejectedError("minutes, seconds and fractions are too fine a measure")
+        raise RejectedError("it has minutes, seconds or a fraction")
     raise RejectedError("it is not an ISO 8601 duration")
 
 
 def moment(value: object) -> datetime:
     moment = value
     if isinstance(value, str):
-        # A bare date would read as its midnight, in nobody knows which zone.
+        # A bare date would read as its midnight, in an unknown zone.
         if len(value.strip()) < 16:
             raise RejectedError("it is not a date with time and zone, as {{ data_interval_end }} is")
         try:
@@ -149,12 +149,12 @@ def moment(value: object) -> datetime:
     if moment.utcoffset() is None:
         raise RejectedError("it has no time zone", "add Z or an offset, or pass an aware datetime")
     try:
-        # By way of its text, so that it is no longer one of pendulum's, which are slow to compare.
+        # Through its text, so that it is no longer one of pendulum's, which are slow to compare.
         moment = datetime.fromisoformat(moment.isoformat()).astimezone(UTC)
     except OverflowError:
         raise RejectedError("it lies outside the calendar") from None
     if moment > datetime.now(UTC) + CLOCK_SKEW:
-        raise RejectedError("it lies in the future, where everything would be old enough")
+        raise RejectedError("it is in the future, where everything would be old enough")
     return moment
 
 
@@ -291,7 +291,7 @@ def statuses(value: object) -> tuple[str, ...]:
 def word(*words: str) -> Callable[[object], str]:
     def read(value: object) -> str:
         if not isinstance(value, str) or value.strip() not in words:
-            raise RejectedError("it is not one of its words")
+            raise RejectedError("it is not one of the allowed values")
         return value.strip()
 
     return read

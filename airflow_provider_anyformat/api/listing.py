@@ -60,7 +60,7 @@ class ListingPass:
             self._promised = -(-count // page.page_size)
         elif self._pages > 2 * self._promised + _SPARE_PAGES:
             raise AnyformatListingError(
-                f"the listing of workflow {self.workflow_id} does not end: {self._promised} pages were to be expected,"
+                f"the listing of workflow {self.workflow_id} does not end: {self._promised} pages were expected,"
                 f" and page {page.page} still was not the last"
             )
         rows = page.collections

@@ -114,9 +114,9 @@ def parse_timestamp(text: object) -> datetime | None:
 
 class Rows(Sequence[FileCollection]):
     """
-    The rows of a page, of which each becomes a :class:`FileCollection` when it is asked for.
+    The rows of a page; each becomes a :class:`FileCollection` when it is asked for.
 
-    A listing may have a million rows, of which most are looked at once, to be kept. Making an object of each would take
+    A listing may have a million rows, most of which are looked at once and kept. Making an object of each would take
     longer than all the rest, so that those who only look may also ask for a column. A column says of each row what its
     object says.
 

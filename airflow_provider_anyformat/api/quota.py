@@ -228,7 +228,7 @@ class RateLimiter:
         return max(self._others, lost / max(1, seen)) if self._known else self._others
 
     def _turn(self, now: float) -> None:
-        """Begin a window of which nothing is known yet."""
+        """Begin a window about which nothing is known yet."""
         if self._known:
             self._expected = self._highest
             self._others /= 4

@@ -216,7 +216,7 @@ def _in_lines(head: str, more: list[str], request_id: str | None, *, always: boo
     if len(more) <= 1 and len(short) <= _LINE and not (always and more):
         return short
     below = more + ([f"request_id {request_id}"] if request_id else [])
-    return head + (":" if more else "") + "".join(f"\n  {line}" for line in below)
+    return head + "".join(f"\n  {line}" for line in below)
 
 
 def explain(reply: Reply, secret: str = "") -> str:

@@ -331,7 +331,7 @@ class Session(requests.Session):
                 method,
                 url,
                 params=params,
-                # In pieces, of which each has the time-out of its own: sendall() would have it for the whole.
+                # In pieces, each with a time-out of its own: sendall() has one for the whole.
                 data=None if data is None else io.BytesIO(data),
                 headers=headers,
                 timeout=self._timeout,

@@ -90,7 +90,7 @@ class Wait:
                 log.info("%s; looking again in %.0f s", known, pause)
             if self.left() <= 0:
                 raise AnyformatTimeoutError(
-                    f"collection {self.collection_id} was not finished when the time was over: {known}. It stays, and a"
+                    f"collection {self.collection_id} was not finished by the deadline: {known}. It stays, and a"
                     " retry of the task goes on waiting without submitting again"
                 )
             pause = min(pause, max(self.left(), 0.0))

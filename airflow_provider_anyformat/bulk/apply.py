@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.holds import Hold
     from airflow_provider_anyformat.retention.policy import MinRetention, PlannedRow, RetentionPolicy
 
-# The reason of a planned collection that is still due, but of which the plan says something else.
+# Why a planned collection is kept that is still due, but is not as the plan has it.
 CHANGED = "changed"
 
 log = logging.getLogger(__name__)
@@ -52,7 +52,7 @@ def apply_plan(
     :param options: how to delete, and where to keep what.
     :param ttl: how old the plan may be.
     :param plan_path: the address of ``folder`` as it was given, for the record.
-    :param approved_by: who approved it; default: nobody is on record.
+    :param approved_by: who approved it; default: no one is recorded.
     :param held: legal holds that came since; default none.
     :param holds: legal holds with a case, as they are now; default none.
     :param min_retention: the shortest age that the plan may have been made with; default: any.

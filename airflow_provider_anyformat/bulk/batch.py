@@ -241,7 +241,7 @@ class Batch:
 
     def _source(self, row: Row) -> Source:
         if row.document not in self._sources:
-            raise AnyformatValueError(f"documents: {row.document!a} was given to an earlier try alone; give it again")
+            raise AnyformatValueError(f"documents: {row.document!a} was given to an earlier try only; give it again")
         return self._sources[row.document]
 
     def _collect(self) -> bool:

@@ -124,7 +124,7 @@ class DeletePool:
         :param rows: what to delete; taken one at a time.
         :param total: how many they are, for the progress lines.
         :param recheck: called in the main thread every ``recheck_interval`` seconds, while nothing is in flight; it
-            sees to it that ``rows`` skips what is no longer due.
+            makes ``rows`` skip what is no longer due.
         :raises AnyformatStoppedError: the task was told to stop; everything known was recorded.
         """
         self._todo, self._total = iter(rows), total

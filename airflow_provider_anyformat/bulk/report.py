@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 
 def plan_table(plan: PurgePlan) -> str:
-    """Show a plan as a table: a line a reason, then what it spans."""
+    """Show a plan as a table: one line per reason, then what it spans."""
     rows = [("to be deleted", len(plan.rows)), *((f"kept: {reason}", n) for reason, n in sorted(plan.kept.items()))]
     rows.append(("listed", plan.listed))
     width = max(len(label) for label, _ in rows)
@@ -156,7 +156,7 @@ def make_summary(plan: PurgePlan, recorder: Recorder, ledger: Ledger | None, unh
     """
     Return the summary of a run; it stays small at any size.
 
-    :param unhandled: planned ids of which nothing is known, because the run had to end; default 0.
+    :param unhandled: planned ids whose fate is unknown, because the run had to end; default 0.
     """
     counts = recorder.counts
     kept = dict(sorted((recorder.kept + Counter(plan.kept)).items()))

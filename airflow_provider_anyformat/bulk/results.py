@@ -11,7 +11,7 @@ from airflow_provider_anyformat.retention.folder import Folder
 
 
 class WritableFolder(Folder, Protocol):
-    """A folder in which files may also be replaced and removed: results are no evidence, and have a newest state."""
+    """A folder in which files may also be replaced and removed: results are not evidence, and only the newest count."""
 
     def replace(self, name: str, data: bytes) -> None:
         """
@@ -76,6 +76,6 @@ class ResultsFolder:
             ) from error
         if written != body:
             raise AnyformatStorageError(
-                f"results_path: {where} came out other than written: {len(written)} bytes instead of {len(body)}"
+                f"results_path: {where} was read back with other content: {len(written)} bytes instead of {len(body)}"
             )
         return where

@@ -80,7 +80,7 @@ class _Clocks:
         if abs(worker - server_date) > _CLOCKS_APART:
             raise AnyformatListingError(
                 f"the worker's clock says {worker:%Y-%m-%d %H:%M} UTC and the server's {server_date:%Y-%m-%d %H:%M}:"
-                " more than a day apart, so that no age can be trusted; set the worker's clock",
+                " more than a day apart, so no age can be trusted; set the worker's clock",
                 retryable=False,
             )
         self.now = min(self.now, worker, server_date)
@@ -93,7 +93,7 @@ class Scanner:
     :param client: the client.
     :param workflow_ids: the workflows.
     :param policy: what is due.
-    :param watched: ids, in canonical form, of which the scan has to know the reason, whatever it is; default none.
+    :param watched: ids, in canonical form, whose reason the scan has to know, whatever it is; default none.
     """
 
     def __init__(

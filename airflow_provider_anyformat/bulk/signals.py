@@ -23,7 +23,7 @@ def finish_despite_signals(step: Callable[[], None]) -> None:
         except Exception:
             raise
         except BaseException as signal:  # noqa: BLE001 - the run is ending because of the first one
-            log.warning("%s while the task was ending: that goes on", type(signal).__name__)
+            log.warning("%s while the task was ending; it still ends in order", type(signal).__name__)
         else:
             return
     step()

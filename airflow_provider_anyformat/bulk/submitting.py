@@ -132,7 +132,7 @@ class DocumentRun:
         try:
             found = find_submitted(self._client, self._workflow_id, [self._name], None)
         except AnyformatError as error:
-            log.warning("Which collection the cleared task leaves could not be found out: %s", error)
+            log.warning("Could not find out which collection the cleared task leaves behind: %s", error)
             return []
         return [row.id for row in found[self._name]]
 

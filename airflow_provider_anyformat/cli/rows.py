@@ -58,7 +58,7 @@ def _parsed(lines: list[bytes], number: int, name: str) -> list[dict[str, Any]]:
         rows = []
     if len(rows) == len(lines) and set(map(type, rows)) <= {dict}:
         return list(rows)
-    # A blank line is no row and no mistake; any other line that is not a row is looked for one by one.
+    # A blank line is not a row and not a mistake; any other line that is not a row is looked for one by one.
     return [_row(line.rstrip(b"\r\n"), at, name) for at, line in enumerate(lines, number) if line.strip()]
 
 

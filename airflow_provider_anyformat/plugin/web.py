@@ -1,7 +1,7 @@
 """
 The page's files, served without a login, because Airflow does not protect a plugin's own routes.
 
-So they hold no data. The page asks Airflow's REST API for that, with the session of whoever looks at it.
+So they hold no data. The page asks Airflow's REST API for that, with the viewer's session.
 """
 
 from __future__ import annotations

@@ -47,12 +47,12 @@ class Archive:
             raise AnyformatStorageError(f"{where} could not be stored: {type(error).__name__}: {error}") from error
         if is_ours and stored != body:
             raise AnyformatStorageError(
-                f"{where} came out other than written: {len(stored)} bytes instead of {len(body)}, in"
+                f"{where} was read back with other content: {len(stored)} bytes instead of {len(body)}, in"
                 f" {self._folder.url}/{name}"
             )
         if stored != body:
             raise AnyformatStorageError(
-                f"{where} are there already with other content, in {self._folder.url}/{name}; that file was left as it"
+                f"{where} already exist with other content, in {self._folder.url}/{name}; that file was left as it"
                 " is, and the collection stays",
                 retryable=False,
             )

@@ -91,7 +91,7 @@ def _records(folder: Folder, run: Run, collection_id: str, every_row: bool) -> I
 def _row(folder: Folder, run: Run, file: str, collection_id: str, every_row: bool = False) -> dict[str, Any] | None:
     """Return the last row of a file that is of one collection."""
     data = folder.read(f"{run.name}/{file}") if file in run.files else b""
-    # A ledger has a million rows, of which one is wanted.
+    # A ledger may have a million rows, and one of them is wanted.
     if not every_row and collection_id.encode() not in data:
         return None
     wanted = canonical_id(collection_id)

@@ -74,7 +74,7 @@ class Earlier:
         return self.names_all and not self.ids
 
     def may_have_deleted(self, collection_id: str) -> bool:
-        """Say whether an earlier try may have deleted a collection; it may where nobody knows."""
+        """Say whether an earlier try may have deleted a collection; if that is unknown, it may."""
         return not self.names_all or canonical_id(collection_id) in self.ids
 
     def before(self, ids: Iterable[str]) -> None:
@@ -123,7 +123,7 @@ def maybe_deleted(root: Folder | None, origin: Origin) -> frozenset[str] | None:
 
     :param root: the ledger; ``None`` for a task without one.
     :param origin: the try that asks.
-    :return: ``None`` where nobody knows: there is no ledger, no task instance, or the task may not list it.
+    :return: ``None`` where that is unknown: there is no ledger, no task instance, or the task may not list it.
     :raises AnyformatLedgerError: the earlier tries could not be read.
     """
     if root is None or not origin.try_number:

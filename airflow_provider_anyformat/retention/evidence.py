@@ -75,7 +75,7 @@ class Run:
 
 
 def no_progress(done: int, total: int | None) -> None:
-    """Tell nobody how far long work is."""
+    """Report no progress."""
 
 
 def find_runs(folder: Folder) -> dict[str, Run]:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# A file that is still being written; whoever lists a folder never sees it.
+# A file that is still being written; it is never listed.
 _UNFINISHED = ".unfinished-"
 
 
@@ -48,7 +48,7 @@ class Folder(Protocol):
         """
         Return when a file was written, in seconds since 1970.
 
-        :raises Exception: nobody can tell.
+        :raises Exception: that is unknown.
         """
 
     def files(self) -> Iterator[str]:

@@ -195,7 +195,7 @@ class Ledger:
 
     def close(self, summary: dict[str, Any]) -> None:
         """
-        Write the remaining outcomes, then ``summary.json`` with the SHA-256 of every file. Twice is no error.
+        Write the remaining outcomes, then ``summary.json`` with the SHA-256 of every file. Calling it twice is fine.
 
         :param summary: what the task returns.
         :raises AnyformatLedgerError: it could not be written; :attr:`unwritten` has the outcomes that no part holds.
@@ -221,7 +221,7 @@ class Ledger:
 
     def leave_open(self) -> None:
         """
-        Say, before :meth:`close`, that of some ids nobody knows what became of them: a later run is to settle them.
+        Say, before :meth:`close`, that the fate of some ids is unknown: a later run is to settle them.
 
         :raises AnyformatLedgerError: it could not be written.
         """
@@ -252,7 +252,7 @@ class Ledger:
             return False
         try:
             whole = hashlib.sha256(self._folder.read(name)).hexdigest() == digest
-        except Exception:  # noqa: BLE001 - missing, or nobody can tell
+        except Exception:  # noqa: BLE001 - missing, or unknown
             return False
         if whole:
             self._digests[name] = digest

@@ -113,7 +113,7 @@ class PurgePlan:
     :param origin: which run made it.
     :param cases: for each workflow that has any, its id and what is held for a case, by the hold's place in the policy.
     :param applied: the earlier plan whose rows these are; ``None`` for a run with a plan of its own.
-    :param forecast: how many more become due within so many days, by that number; ``None`` without a policy.
+    :param forecast: how many more become due within 1, 7, 30, … days, by that number; ``None`` without a policy.
     """
 
     rows: Sequence[PlannedRow]
@@ -212,7 +212,7 @@ class PurgePlan:
 
     @property
     def anomalies(self) -> dict[str, int]:
-        """How many rows are kept for each reason that somebody should look into."""
+        """How many rows are kept for each reason that a person should look into."""
         return {reason: number for reason, number in self.kept.items() if reason in ANOMALIES}
 
     @property

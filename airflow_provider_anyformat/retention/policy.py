@@ -96,7 +96,7 @@ class RetentionPolicy:
         if self.age_by not in ("created_at", "updated_at"):
             raise AnyformatValueError(f'age_by: {shown(self.age_by)} is neither "created_at" nor "updated_at"')
         if self.keep_last < 0:
-            raise AnyformatValueError(f"keep_last: {self.keep_last} is negative; 0 keeps no row for being new")
+            raise AnyformatValueError(f"keep_last: {self.keep_last} is negative; give 0 or more")
         for name in ("statuses", "exclude_collection_ids", "include_names", "exclude_names"):
             # The characters of a text would be taken for entries, and "*" for a glob.
             if isinstance(getattr(self, name), str):
@@ -113,7 +113,7 @@ class RetentionPolicy:
         if self.older_than < min_retention.age:
             raise AnyformatValueError(
                 f"{field}: the age {self.older_than} is shorter than {min_retention.source}, {min_retention.age};"
-                " take a longer age, or have whoever is responsible for that minimum change it"
+                " give a longer age, or ask the person responsible for that minimum to change it"
             )
 
     def cutoff(self, now: datetime) -> datetime:

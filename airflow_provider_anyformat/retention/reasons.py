@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-# What a program that has no timestamp writes instead: the zero of its clock. Nobody's documents are that old.
+# What a program that has no timestamp writes instead: the zero of its clock. No document is that old.
 _ZERO_OF_CLOCKS = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -78,7 +78,7 @@ HELD_DATED_FORMS = frozenset({CODE_HELD_YOUNG, CODE_HELD_OLD, CODE_HELD_FUTURE})
 
 # Outcomes of planned collections that are kept for a good reason; "not_attempted" in the ledger, but no failure.
 KEPT_AFTER_ALL = frozenset({"no_results", "no_longer_due", "not_listed"})
-# Reasons that somebody should look into: where they keep rows, a retention may silently have stopped.
+# Reasons that a person should look into: where they keep rows, a retention may silently have stopped.
 ANOMALIES = frozenset(
     {
         "contradictory",

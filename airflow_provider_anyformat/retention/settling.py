@@ -1,4 +1,4 @@
-"""What earlier, killed runs of a task left open: planned ids of which nobody wrote what became of them."""
+"""What earlier, killed runs of a task left open: planned ids without an outcome."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def settle(
     :param root: the folder that the user named.
     :param ledger: this run's.
     :param origin: this run.
-    :param workflow_ids: the workflows of which this run has a complete listing.
+    :param workflow_ids: the workflows that this run has listed completely.
     :param is_gone: says of a workflow's id whether it is certainly gone: the server says so, and no listing shows it.
     :param planned: the ids of this run's plan.
     :param runs: the files of each earlier run, as ``chain.follow`` lists them.
@@ -168,7 +168,7 @@ class _Old:
         self.gone: set[str] = set()
 
     def over(self, own: str, origin: Origin) -> list[str]:
-        """Return the folders, but this run's, that have a plan and no last word, and of which nothing is to come."""
+        """Return the folders, except this run's, that have a plan, no final file, and nothing more to come."""
         return sorted(
             name
             for name, files in self._runs.items()
@@ -185,7 +185,7 @@ class _Old:
         last = max(parts, key=lambda file: (len(file), file), default=PLAN_FILE)
         try:
             return time.time() - self._folder.modified(f"{name}/{last}") > _MAY_BE_ALIVE
-        except Exception:  # noqa: BLE001 - storage of any kind: nobody knows whether the run is alive
+        except Exception:  # noqa: BLE001 - storage of any kind: the run may be alive
             return False
 
     def hashes(self, name: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ class StoredPlan:
             _check_shape(content)
         except FileNotFoundError:
             raise AnyformatValueError(
-                f"plan_path: {folder.url} holds no whole plan; give the folder that the summary names as plan_path"
+                f"plan_path: {folder.url} has no complete plan; give the folder that the summary names as plan_path"
             ) from None
         except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
             raise AnyformatValueError(f"plan_path: the plan in {folder.url} is damaged: {error}. {_AGAIN}") from None

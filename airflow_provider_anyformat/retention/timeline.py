@@ -15,7 +15,7 @@ ZERO_OF_CLOCKS = 0.0
 
 class Timeline:
     """
-    The times of those rows of one workflow of which nothing but time decides.
+    The times of those rows of one workflow that only time decides about.
 
     Each question costs a few binary searches, so that a year of days costs less than reading the listing.
 

@@ -220,7 +220,7 @@ class _Verification:
     def _check_signature(self, run: Run, data: bytes) -> None:
         signed_by = run.summary["signed_by"]
         if SIGNATURE_FILE not in run.files:
-            self._add(run.name, "signature", f"it says signed_by, and {SIGNATURE_FILE} is not there")
+            self._add(run.name, "signature", f"it has signed_by, but {SIGNATURE_FILE} is missing")
             return
         signature = self._read(run, SIGNATURE_FILE)
         key = self._public_key
@@ -283,7 +283,7 @@ class _Verification:
             settled = self._settled_by(run)
             unplanned = [each for each in unplanned if each not in settled]
         if unplanned:
-            self._add(run.name, "unplanned_outcome", f"no plan has {_some(unplanned)}, of which it has an outcome")
+            self._add(run.name, "unplanned_outcome", f"it has an outcome of {_some(unplanned)}, which no plan has")
 
     def _settled_by(self, run: Run) -> set[str]:
         """Return what the killed runs planned that this one settled."""
@@ -314,7 +314,7 @@ class _Verification:
         without = [each for each in planned if each not in outcomes]
         # A run that had to end counts what it did not come to.
         if len(without) > not_attempted - counted["not_attempted"]:
-            self._add(run.name, "no_outcome", f"it planned and counted {_some(without)}, and has no outcome of it")
+            self._add(run.name, "no_outcome", f"it planned and counted {_some(without)}, but has no outcome of it")
         elif handled != len(planned):
             self._add(run.name, "changed", f"it counts {handled} collections, and planned {len(planned)}")
 
@@ -326,7 +326,7 @@ class _Verification:
             for each in run.previous:
                 if each not in hashes or hashes[each].task != run.task:
                     self._add(
-                        run.name, "cut", f"it names an earlier run of its task by the SHA-256 {each}; none has it"
+                        run.name, "cut", f"it names an earlier run of its task by the SHA-256 {each}, which no run has"
                     )
 
     def _check_unsigned(self, hashes: dict[str, Run]) -> None:

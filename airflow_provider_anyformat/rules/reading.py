@@ -120,7 +120,7 @@ def read_rules(path: Path) -> RuleFile:
 def _with_defaults(rule: object, defaults: object) -> object:
     if not isinstance(rule, Block) or not isinstance(defaults, Block):
         return rule
-    # What may not stand there is told of the defaults, not of each rule.
+    # A key that is not allowed there is reported for the defaults, not for each rule.
     known = {key: defaults[key] for key in defaults if key in models.KEYS and key not in models.NOT_IN_DEFAULTS}
     merged = Block(known | rule)
     merged.line, merged.lines = rule.line, defaults.lines | rule.lines

@@ -10,7 +10,7 @@ from airflow_provider_anyformat.exceptions import AnyformatValueError
 PRESETS = ("@hourly", "@daily", "@weekly", "@monthly", "@quarterly", "@yearly")
 _MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
 _DAYS = ["sun", "mon", "tue", "wed", "thu", "fri", "sat"]
-# Of each field its name, its bounds, and its words, the first of which stands for the lower bound.
+# For each field its name, its bounds, and its words; the first word stands for the lower bound.
 _FIELDS: Final[tuple[tuple[str, int, int, list[str]], ...]] = (
     ("minute", 0, 59, []),
     ("hour", 0, 23, []),

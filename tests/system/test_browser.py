@@ -165,7 +165,7 @@ def test_a_refusal_as_the_log_shows_it(visitor: Visitor, local_airflow: LocalAir
     run_id = local_airflow.trigger("example_anyformat_malformed_id")
     assert local_airflow.wait_for_run("example_anyformat_malformed_id", run_id) == "failed"
     page = visitor.go(f"dags/example_anyformat_malformed_id/runs/{run_id}/tasks/delete")
-    refusal = "DELETE of collection not-a-uuid: HTTP 422: anyformat refused the request's values:"
+    refusal = "DELETE of collection not-a-uuid: HTTP 422: anyformat refused the request's values"
     expect(page.get_by_text(refusal).first).to_be_visible()
     reason = page.get_by_text("path.collection_id: Input should be a valid UUID").first
     expect(reason).to_be_visible()

@@ -98,7 +98,7 @@ def test_a_listing_that_never_ends_is_given_up() -> None:
     reading = ListingPass("wf")
     for number in range(1, 103):
         reading.add(page(number, [f"{number}a", f"{number}b"], 2 * number))
-    with pytest.raises(AnyformatListingError, match=r"does not end: 1 pages were to be expected, and page 103"):
+    with pytest.raises(AnyformatListingError, match=r"does not end: 1 pages were expected, and page 103"):
         reading.add(page(103, ["x", "y"], 206))
     assert len(reading) == 204
 
@@ -110,7 +110,7 @@ def test_a_listing_without_totals_goes_on_while_it_shows_something_new() -> None
     row = FileCollection("1", "wf", "processed")
     for number in range(301, 701):
         assert list(reading.add(Page((row,), None, number, 1))) == []
-    with pytest.raises(AnyformatListingError, match=r"300 pages were to be expected, and page 701"):
+    with pytest.raises(AnyformatListingError, match=r"300 pages were expected, and page 701"):
         reading.add(Page((row,), None, 701, 1))
 
 

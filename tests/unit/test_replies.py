@@ -68,7 +68,7 @@ HEAD = "HTTP 409: Conflict"
         ({"detail": {}, "error": "Sentence."}, f"{HEAD}: Sentence."),
         ({"detail": None, "error": None, "message": "Forbidden"}, f"{HEAD}: Forbidden"),
         ({"detail": ["One."]}, f"{HEAD}: One."),
-        ({"detail": ["One.", "Two."]}, f"{HEAD}:\n  One.\n  Two."),
+        ({"detail": ["One.", "Two."]}, f"{HEAD}\n  One.\n  Two."),
         ({"detail": {"a": 1, "input": "x", "ctx": "y"}}, f'{HEAD}: {{"a": 1}}'),
         ({"detail": {"a": [{"b": 1, "input": "x"}]}}, f'{HEAD}: {{"a": [{{"b": 1}}]}}'),
         ({"detail": {"a": "é"}}, f'{HEAD}: {{"a": "é"}}'),
@@ -76,9 +76,9 @@ HEAD = "HTTP 409: Conflict"
         ({"detail": {"a": {"a": {"a": {"a": {"a": {"a": {}}}}}}}}, f"{HEAD}: " + '{"a": ' * 6 + '"…"' + "}" * 6),
         ({"detail": 5}, f"{HEAD}: 5"),
         ({"detail": True}, f"{HEAD}: true"),
-        ({"detail": [None, 5, [1]]}, f"{HEAD}:\n  no message\n  5\n  [1]"),
+        ({"detail": [None, 5, [1]]}, f"{HEAD}\n  no message\n  5\n  [1]"),
         ({"detail": "é ü 漢字"}, f"{HEAD}: é ü 漢字"),
-        (["One.", "Two."], f"{HEAD}:\n  One.\n  Two."),
+        (["One.", "Two."], f"{HEAD}\n  One.\n  Two."),
         ([{"loc": ["a"], "msg": "No", "type": "t"}], f"{HEAD}: a: No [t]"),
         ("text", f"{HEAD}: text"),
         ("", HEAD),
@@ -92,7 +92,10 @@ HEAD = "HTTP 409: Conflict"
         (b"\xff\xfe", f"{HEAD}: \N{REPLACEMENT CHARACTER}\N{REPLACEMENT CHARACTER}"),
         ({"error_code": "CODE"}, f"{HEAD} (CODE)"),
         ({"error_code": "CODE", "request_id": "r1", "detail": "W"}, f"{HEAD} (CODE): W [request_id r1]"),
-        ({"request_id": "r1", "detail": ["A", "B"]}, f"{HEAD}:\n  A\n  B\n  request_id r1"),
+        ({"request_id": "r1", "detail": ["A", "B"]}, f"{HEAD}\n  A\n  B\n  request_id r1"),
+        # What is long is below, a line each, so that a log page shows the end of it.
+        ({"detail": "W" * 63, "error_code": "C"}, f"{HEAD} (C)\n  {'W' * 63}"),
+        ({"detail": "W" * 20, "request_id": "r" * 36}, f"{HEAD}\n  {'W' * 20}\n  request_id {'r' * 36}"),
         ({"error_code": 5, "request_id": ["r1"]}, HEAD),
         ({"error_code": "", "request_id": ""}, HEAD),
     ],
@@ -132,7 +135,7 @@ def test_words(body: Any, expected: str) -> None:
     ids=repr,
 )
 def test_items_of_422(item: Any, line: str) -> None:
-    expected = f"HTTP 422: anyformat refused the request's values:\n  {line}"
+    expected = f"HTTP 422: anyformat refused the request's values\n  {line}"
     assert words(422, {"detail": [item]}) == expected
     assert words(422, [item]) == expected
 
@@ -156,7 +159,7 @@ def test_500_characters(length: int, place: str) -> None:
     text = "x" * length
     bodies = {"detail": {"detail": text}, "list": [text], "msg": [{"msg": text}], "plain": text.encode()}
 
-    shown = words(409, bodies[place]).removeprefix(f"{HEAD}: ")
+    shown = words(409, bodies[place]).removeprefix(f"{HEAD}\n  ")
 
     assert shown == (text if length <= 500 else "x" * 499 + "…")
 
@@ -263,7 +266,7 @@ def test_hostile_bodies(body: bytes, status: int) -> None:
 )
 def test_bodies_that_are_not_json(kind: str, body: bytes, cut: bool, expected: str) -> None:
     error = error_from_reply(make(409, body, cut=cut, Content_Type=kind), secret=KEY)
-    assert str(error) == f"{HEAD}: {expected}"
+    assert str(error).replace("\n  ", ": ") == f"{HEAD}: {expected}"
 
 
 @pytest.mark.parametrize("secret", [KEY, 'af_"quoted"\\key', "a" * 8])

@@ -263,7 +263,7 @@ def test_many_ids_are_not_all_named(book: Book) -> None:
     more = b"".join(canonical({"collection_id": f"x{n}", "outcome": "deleted"}) for n in range(7))
     forge(book, "run-3", nothing, outcomes=lambda data: data + more)
     (problem,) = verify(book.root).problems
-    assert problem.detail == "no plan has x0, x1, x2, x3, x4 and 2 more, of which it has an outcome"
+    assert problem.detail == "it has an outcome of x0, x1, x2, x3, x4 and 2 more, which no plan has"
 
 
 def test_two_runs_that_changed_places(book: Book) -> None:
