@@ -26,6 +26,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from functools import partial
+from importlib import import_module
 from itertools import zip_longest
 from operator import attrgetter
 from pathlib import Path
@@ -229,7 +230,7 @@ class Check:
     def attempt(self, mutant: Mutant, items: list[pytest.Item]) -> str:
         """Change the code, and return the first test that fails, empty if none does."""
         mutant.make()
-        module = sys.modules[mutant.file.removesuffix(".py").removesuffix("/__init__").replace("/", ".")]
+        module = import_module(mutant.file.removesuffix(".py").removesuffix("/__init__").replace("/", "."))
         mutated = types.ModuleType(module.__name__)
         try:
             exec(compile(mutant.tree, str(ROOT / mutant.file), "exec", dont_inherit=True), vars(mutated))  # noqa: S102
@@ -243,7 +244,14 @@ class Check:
         lines = mutant.lines or {line for file, line in self.covering if file == mutant.file}
         able = set().union(*(self.covering[mutant.file, line] for line in lines)) & self.seconds.keys()
         own = f"/test_{Path(mutant.file).stem}"
-        for name in sorted(able, key=lambda it: (own not in it, self.seconds[it] / (1 + self.found[it]))):
+        seen: Counter[str] = Counter()
+        ranks = {}
+        for name in sorted(able, key=lambda it: self.seconds[it] / (1 + self.found[it])):
+            function = name.partition("[")[0]
+            # The first of a table's rows, then the second ones: each function sees something else.
+            ranks[name] = (own not in name, seen[function])
+            seen[function] += 1
+        for name in sorted(ranks, key=ranks.__getitem__):
             if left > 0:
                 yield name
             left -= self.seconds[name]

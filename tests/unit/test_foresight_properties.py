@@ -21,6 +21,7 @@ from airflow_provider_anyformat.cli.policy import judge
 from airflow_provider_anyformat.retention.foresight import HORIZONS
 from airflow_provider_anyformat.retention.plan import Guards, Origin, PurgePlan
 from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, conclude, decide, select
+from airflow_provider_anyformat.retention.timeline import Timeline
 from tests.unit.test_policy_properties import NOW, policies, rows
 
 pytestmark = pytest.mark.untraced
@@ -97,3 +98,23 @@ def decided(sent: list[tuple[str, dict[str, Any]]], policy: RetentionPolicy, now
 def disputed(selections: list[Selection]) -> bool:
     """Of rows that were sent apart and mean the same, the rule knows only that they mean the same."""
     return any(selection.kept["contradictory"] for selection in selections)
+
+
+@pytest.mark.parametrize(
+    ("held", "keep_last", "cutoff", "expected"),
+    [
+        ((), 0, 50, {"timestamp_unreadable": 2, "due": 3, "too_young": 1, "timestamp_future": 1}),
+        # The newest whose age is known count, young and held ones too.
+        ((), 1, 50, {"timestamp_unreadable": 2, "due": 3, "too_young": 1, "timestamp_future": 1}),
+        ((), 2, 50, {"timestamp_unreadable": 2, "due": 2, "keep_last": 1, "too_young": 1, "timestamp_future": 1}),
+        ((45,), 2, 50, {"timestamp_unreadable": 2, "due": 3, "too_young": 1, "timestamp_future": 1}),
+        ((), 6, 50, {"timestamp_unreadable": 2, "keep_last": 3, "too_young": 1, "timestamp_future": 1}),
+        ((), 9, 50, {"timestamp_unreadable": 2, "keep_last": 3, "too_young": 1, "timestamp_future": 1}),
+        # What is exactly as old as asked for is too young, and what is exactly now is not in the future.
+        ((), 0, 30, {"timestamp_unreadable": 2, "due": 2, "too_young": 2, "timestamp_future": 1}),
+        ((), 0, -9, {"too_young": 6, "timestamp_future": 1}),
+    ],
+)
+def test_what_a_moment_makes_of_times(held: tuple[float, ...], keep_last: int, cutoff: float, expected: Any) -> None:
+    free = (60.0, 10.0, -5.0, 0.0, 20.0, 61.0, 30.0)
+    assert Timeline(free, held, keep_last).counts(cutoff, latest=60.0) == expected
