@@ -13,7 +13,7 @@ from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import Origin
 from tests.support.book import Book, an_outcome
 
-TRY = {"run_id": "run-1", "try_number": 1}
+TRY: dict[str, Any] = {"run_id": "run-1", "try_number": 1}
 
 
 def asked(path: Path, **changes: Any) -> frozenset[str] | None:

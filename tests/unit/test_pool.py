@@ -1,0 +1,135 @@
+"""When the threads stop by themselves: which answers in a row mean that the rest would fail, too."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from airflow_provider_anyformat.api.replies import DeleteOutcome, Reply, error_from_reply
+from airflow_provider_anyformat.bulk.pool import DeletePool
+from airflow_provider_anyformat.bulk.recorder import Recorder
+from airflow_provider_anyformat.exceptions import AnyformatConnectionError, AnyformatRateLimitError
+from airflow_provider_anyformat.retention.ledger import Outcome
+from airflow_provider_anyformat.retention.policy import PlannedRow
+
+
+class Answers:
+    """A client that answers as told, one collection after the other."""
+
+    max_backoff = 60.0
+
+    def __init__(self, *answers: object) -> None:
+        self.answers = list(answers)
+        self.asked: list[str] = []
+
+    def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
+        self.asked.append(collection_id)
+        answer = self.answers[len(self.asked) - 1]
+        if answer == 204:
+            return DeleteOutcome("deleted", http_status=204)
+        if isinstance(answer, int):
+            error = error_from_reply(Reply(answer, {"X-API-Version": "2"}))
+            error.attempts = 1
+            raise error
+        assert isinstance(answer, Exception)
+        raise answer
+
+    def stop_at(self) -> None:
+        return None
+
+    def stop(self, grace: float) -> None:
+        pass
+
+    def check_stopped(self, what: str) -> None:
+        pass
+
+
+def gone(outcome: Outcome) -> Outcome:
+    return replace(outcome, outcome="already_gone")
+
+
+def failed(outcome: Outcome) -> Outcome:
+    return replace(outcome, outcome="failed")
+
+
+def run(
+    answers: list[object], resolve: Callable[[Outcome], Outcome] = failed, **settings: Any
+) -> tuple[DeletePool, int]:
+    """Delete with one thread; return how many were left."""
+    client, recorder = Answers(*answers), Recorder(None)
+    pool = DeletePool(client, recorder, workers=1, resolve_missing=resolve, **settings)  # type: ignore[arg-type]
+    rows = [PlannedRow(f"id-{number}", "wf", "processed", None, None) for number in range(len(answers))]
+    left = pool.run(iter(rows), len(rows))
+    assert client.asked == [row.collection_id for row in rows[: len(client.asked)]]
+    assert recorder.handled == len(client.asked) == len(rows) - len(left)
+    return pool, len(left)
+
+
+DOWN = AnyformatConnectionError("no answer", fate_unknown=True, attempts=3)
+
+
+@pytest.mark.parametrize(
+    ("answers", "left"),
+    [
+        ([500] * 30, 10),
+        ([DOWN] * 30, 10),
+        ([429] * 30, 10),
+        ([401, *[204] * 9], 9),
+        ([402, *[204] * 9], 9),
+        ([403, *[204] * 9], 9),
+        ([AnyformatRateLimitError("used up", retry_after=61.0), *[204] * 9], 9),
+        ([AnyformatRateLimitError("used up", retry_after=60.0), *[204] * 9], 0),
+        ([*[500] * 19, 204, *[500] * 19], 0),
+        # What says something of one collection alone neither counts nor breaks the row.
+        *(([status] * 30, 0) for status in (400, 404, 409, 412, 422)),
+        ([*[500] * 19, 422, 500, 204], 1),
+        ([ValueError("a mistake of ours"), 204], 1),
+    ],
+    ids=lambda value: f"{str(value)[:40]}",
+)
+def test_what_stops_the_rest(answers: list[object], left: int) -> None:
+    pool, remaining = run(answers)
+    assert remaining == left
+    assert (pool.aborted_by is not None) is (left > 0)
+    assert not pool.all_missing
+
+
+@pytest.mark.parametrize(
+    ("answers", "alarm", "all_missing", "left"),
+    [
+        ([404] * 25, 20, True, 5),
+        ([404] * 25, None, False, 0),
+        ([204, *[404] * 25], 20, False, 0),
+        ([*[404] * 19, 204, *[404] * 19], 20, False, 0),
+        # Of a short list all have to be missing.
+        ([404] * 5, 20, True, 0),
+        ([404] * 4, 20, False, 0),
+        ([404] * 5, None, False, 0),
+        ([*[404] * 5, 204], 20, False, 0),
+    ],
+    ids=lambda value: f"{str(value)[:40]}",
+)
+@pytest.mark.parametrize("resolve", [gone, failed])
+def test_ids_that_are_all_missing(
+    answers: list[object], alarm: int | None, all_missing: bool, left: int, resolve: Callable[[Outcome], Outcome]
+) -> None:
+    pool, remaining = run(answers, resolve, missing_alarm=alarm)
+    assert (pool.all_missing, remaining, pool.aborted_by) == (all_missing, left, None)
+
+
+def test_a_second_look_comes_between_deletes() -> None:
+    client, recorder, looks = Answers(*[204] * 6), Recorder(None), []
+    pool = DeletePool(client, recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
+    rows = [PlannedRow(f"id-{number}", "wf", "processed", None, None) for number in range(6)]
+
+    def look() -> None:
+        # Nothing is in flight, and what was done is on record.
+        assert (recorder.handled, recorder.unwritten) == (len(client.asked), 0)
+        looks.append(len(client.asked))
+
+    assert pool.run(iter(rows), 6, recheck=look, recheck_interval=0.0) == []
+    assert looks
+    assert recorder.counts["deleted"] == 6
