@@ -52,7 +52,7 @@ def run_id_of(path: str) -> str:
 
 
 def test_results_are_saved_before_the_delete(sandbox: Any, archive_path: str) -> None:
-    workflow_id, due = fill(sandbox, 40)
+    workflow_id, due = fill(sandbox, 16)
     young = next(row["id"] for row in sandbox.collections(workflow_id) if row["id"] not in due)
     saved_at_delete: list[bool] = []
     folder = open_folder(archive_path, "archive_path")
@@ -66,7 +66,7 @@ def test_results_are_saved_before_the_delete(sandbox: Any, archive_path: str) ->
     sandbox.on_request.append(look)
     summary = purge(workflow_id, archive_path=archive_path)
 
-    assert summary["deleted"] == 40
+    assert summary["deleted"] == 16
     assert sandbox.deleted == dict.fromkeys(due, 1)
     saved = contents(archive_path)
     assert sorted(saved) == sorted(f"{workflow_id}/{each}.json" for each in due)
@@ -109,15 +109,15 @@ def test_the_same_content_again_is_fine_and_other_content_stays(sandbox: Any, ar
 
 @pytest.mark.skipif(not AIRFLOW_V_3_0_PLUS, reason="Airflow 2.11 runs an operator in the main thread only")
 def test_two_purges_at_once_share_an_archive(sandbox: Any, archive_path: str) -> None:
-    workflow_id, due = fill(sandbox, 40)
+    workflow_id, due = fill(sandbox, 16)
     sandbox.latency = 0.01
     with ThreadPoolExecutor(2) as pool:
         runs = [pool.submit(purge, workflow_id, archive_path=archive_path) for _ in range(2)]
         summaries = [each.result() for each in runs]
     assert sandbox.deleted == dict.fromkeys(due, 1)
     assert [each["failed"] for each in summaries] == [0, 0]
-    assert sum(each["deleted"] for each in summaries) == 40
-    assert len(contents(archive_path)) == 40
+    assert sum(each["deleted"] for each in summaries) == 16
+    assert len(contents(archive_path)) == 16
 
 
 @pytest.mark.parametrize(
