@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from airflow_provider_anyformat.api.replies import DeleteOutcome, Reply, error_from_reply
+from airflow_provider_anyformat.bulk import pool as pooling
 from airflow_provider_anyformat.bulk.pool import DeletePool
 from airflow_provider_anyformat.bulk.recorder import Recorder
 from airflow_provider_anyformat.exceptions import AnyformatConnectionError, AnyformatRateLimitError
@@ -133,3 +135,40 @@ def test_a_second_look_comes_between_deletes() -> None:
     assert pool.run(iter(rows), 6, recheck=look, recheck_interval=0.0) == []
     assert looks
     assert recorder.counts["deleted"] == 6
+
+
+class Signal(BaseException):
+    """What a signal raises in the main thread."""
+
+
+class Hanging(Answers):
+    """A client whose delete is under way when a signal comes; its answer comes after that, or never."""
+
+    def __init__(self, comes: bool) -> None:
+        super().__init__(204)
+        self.comes = comes
+        self.began, self.stopped, self.over = (threading.Event() for _ in range(3))
+
+    def delete_file_collection(self, collection_id: str) -> DeleteOutcome:
+        self.began.set()
+        (self.stopped if self.comes else self.over).wait(30)
+        return super().delete_file_collection(collection_id)
+
+    def stop(self, grace: float) -> None:
+        self.stopped.set()
+
+    def check_stopped(self, what: str) -> None:
+        assert self.began.wait(30)
+        raise Signal
+
+
+@pytest.mark.parametrize("comes", [True, False])
+def test_what_is_in_flight_when_a_run_is_cut_short(monkeypatch: pytest.MonkeyPatch, comes: bool) -> None:
+    monkeypatch.setattr(pooling, "GRACE", 20.0 if comes else 0.1)
+    client, recorder = Hanging(comes), Recorder(None)
+    pool = DeletePool(client, recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
+    with pytest.raises(Signal):
+        pool.run(iter([PlannedRow("id-0", "wf", "processed", None, None)]), 1)
+    assert recorder.counts == {"deleted": int(comes), "already_gone": 0, "failed": int(not comes), "not_attempted": 0}
+    assert (recorder.has_unknown, recorder.unwritten) == (not comes, 0)
+    client.over.set()
