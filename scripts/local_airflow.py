@@ -213,6 +213,23 @@ class LocalAirflow:
         self.processes.wait_for(lambda: self.run_state(dag_id, run_id) in ended, f"the end of {run_id}", seconds)
         return self.run_state(dag_id, run_id)
 
+    def question(self, dag_id: str, run_id: str, task_id: str, seconds: float = 120) -> dict[str, Any]:
+        """Wait until a task asks a person; return what the person is shown."""
+        # An answer within the second before the scheduler has taken note of the pause fails the task, which the
+        # scheduler then takes for one that was killed. No person is that quick.
+        paused = f"TaskInstance Finished: dag_id={dag_id}, task_id={task_id}, run_id={run_id},"
+        self.processes.wait_for(lambda: paused in self.processes.log("scheduler"), "the question", seconds)
+        question: dict[str, Any] = self.ask("GET", self._question(dag_id, run_id, task_id))
+        return question
+
+    def answer(self, dag_id: str, run_id: str, task_id: str, option: str) -> None:
+        """Answer a task's question."""
+        answer = {"chosen_options": [option], "params_input": {}}
+        self.ask("PATCH", self._question(dag_id, run_id, task_id), answer)
+
+    def _question(self, dag_id: str, run_id: str, task_id: str) -> str:
+        return f"dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/-1/hitlDetails"
+
     def _prepare(self) -> None:
         self.command("db", "migrate")
         if AIRFLOW_3:

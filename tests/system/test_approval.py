@@ -79,22 +79,11 @@ class Approval:
         self.dag_id = dag_id
         self.run_id = self.airflow.trigger(dag_id, {"workflow_id": self.workflow_id}, seconds=120)
 
-    @property
-    def _path(self) -> str:
-        return f"dags/{self.dag_id}/dagRuns/{self.run_id}/taskInstances/approve/-1/hitlDetails"
-
     def question(self) -> dict[str, Any]:
-        """What the person is shown, as soon as the run waits for an answer."""
-        # An answer within the second before the scheduler has taken note of the pause fails the task, which the
-        # scheduler then takes for one that was killed. No person is that quick.
-        paused = f"TaskInstance Finished: dag_id={self.dag_id}, task_id=approve, run_id={self.run_id},"
-        log = self.airflow.processes.log
-        self.airflow.processes.wait_for(lambda: paused in log("scheduler"), "the question", 120)
-        question: dict[str, Any] = self.airflow.ask("GET", self._path)
-        return question
+        return self.airflow.question(self.dag_id, self.run_id, "approve")
 
     def answer(self, option: str) -> None:
-        self.airflow.ask("PATCH", self._path, {"chosen_options": [option], "params_input": {}})
+        self.airflow.answer(self.dag_id, self.run_id, "approve", option)
 
     def end(self) -> tuple[str, dict[str, str]]:
         """The state of the run in the end, and those of its tasks."""

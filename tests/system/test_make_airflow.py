@@ -1,8 +1,9 @@
-"""``make airflow``: it comes up, says where it is, and leaves no process behind however it ends."""
+"""``make airflow``: it comes up, says where it is and what is true, and leaves no process behind however it ends."""
 
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import pty
 import re
@@ -18,7 +19,8 @@ import psutil
 import pytest
 import requests
 
-from scripts.local_airflow import AIRFLOW_3
+from scripts.airflow import HOME
+from scripts.local_airflow import AIRFLOW_3, LocalAirflow
 
 ROOT = Path(__file__).resolve().parents[2]
 # The terminal that Ctrl-C comes from has to be taken by the process itself.
@@ -112,15 +114,43 @@ def scheduler_of(terminal: Terminal) -> psutil.Process:
     return found[0]
 
 
-def test_ctrl_c_ends_all_of_it(terminal: Terminal) -> None:
-    said = terminal.read_until("Ctrl-C ends all of it.")
-    (url,) = re.findall(r"^Airflow 3\.\S+ +(http://127\.0\.0\.1:\d+)", said, re.MULTILINE)
-    (password,) = re.findall(r"admin, password (\S+)", said)
-    login = {"username": "admin", "password": password}
-    token = requests.post(f"{url}/auth/token", json=login, timeout=30).json()["access_token"]
-    headers = {"Authorization": f"Bearer {token}"}
-    reply = requests.get(f"{url}/api/v2/connections/anyformat_default", headers=headers, timeout=30)
-    assert reply.json()["conn_type"] == "anyformat"
+def visit(said: str) -> LocalAirflow:
+    """Give the Airflow that was started, as a user has it who has read what was said."""
+    (port,) = re.findall(r"^Airflow 3\.\S+ +http://127\.0\.0\.1:(\d+)", said, re.MULTILINE)
+    airflow = LocalAirflow(HOME, port=int(port))
+    (airflow.password,) = re.findall(r"admin, password (\S+)", said)
+    return airflow
+
+
+def check_the_approval(airflow: LocalAirflow, said: str) -> None:
+    """Approve the plan: as many go as was promised, without a warning, and no field shows what is internal."""
+    ((dag_id, promised),) = re.findall(
+        r"Dags > (\w+) > Trigger\..*approve it, and (\d+) collections go", said, re.DOTALL
+    )
+    run_id = airflow.trigger(dag_id)
+    assert f"**{promised} file collections will be" in airflow.question(dag_id, run_id, "approve")["body"]
+    airflow.answer(dag_id, run_id, "approve", "Approve")
+    assert airflow.wait_for_run(dag_id, run_id) == "success"
+
+    (url,) = re.findall(r"^sandbox +(\S+),", said, re.MULTILINE)
+    deleted = requests.get(f"{url}/_sandbox/state", timeout=30).json()["deleted"]
+    assert list(deleted.values()) == [1] * int(promised)
+    for task_id, end in (
+        ("plan", f"plan only, nothing was deleted: would delete {promised}, keep 50 of 190"),
+        ("apply", f"done: deleted {promised}, already gone 0, failed 0, not attempted 0, kept 0"),
+    ):
+        lines = [json.loads(line) for line in airflow.log(dag_id, run_id, task_id).splitlines()]
+        assert {line["level"] for line in lines} == {"info"}
+        assert end in {line["event"] for line in lines}
+        shown = json.dumps(airflow.task(dag_id, run_id, task_id)["rendered_fields"])
+        assert not re.search(r"object at|not_?given|not_?set|left_out", shown, re.IGNORECASE)
+
+
+def test_what_it_promises_comes_true_and_ctrl_c_ends_all_of_it(terminal: Terminal) -> None:
+    said = terminal.read_until("Ctrl-C ends all of it.").replace("\r", "")
+    airflow = visit(said)
+    assert airflow.ask("GET", "connections/anyformat_default")["conn_type"] == "anyformat"
+    check_the_approval(airflow, said)
     family = terminal.family()
     assert len(family) >= 4
 
