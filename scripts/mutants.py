@@ -244,6 +244,9 @@ class Check:
         lines = mutant.lines or {line for file, line in self.covering if file == mutant.file}
         able = set().union(*(self.covering[mutant.file, line] for line in lines)) & self.seconds.keys()
         own = f"/test_{Path(mutant.file).stem}"
+        if mutant.lines is None:
+            # What a dataclass generates has no line in the file.
+            able |= {name for name in self.seconds if own in name}
         seen: Counter[str] = Counter()
         ranks = {}
         for name in sorted(able, key=lambda it: self.seconds[it] / (1 + self.found[it])):
