@@ -68,7 +68,7 @@ def certify_collection(folder: Folder, collection_id: str, report: Report) -> di
     records: list[tuple[Run, dict[str, Any]]] = []
     with reading(folder):
         ordered = in_order(runs)
-        # As it is written first: only where that is nowhere has each row to be read.
+        # As it is written as a rule first: only where that is nowhere has each row to be read.
         for every_row in (False, True):
             for run in () if records else ordered:
                 records += [(run, record) for record in _records(folder, run, collection_id, every_row)]
@@ -92,11 +92,18 @@ def _row(folder: Folder, run: Run, file: str, collection_id: str, every_row: boo
     """Return the last row of a file that is of one collection."""
     data = folder.read(f"{run.name}/{file}") if file in run.files else b""
     # A ledger may have a million rows, and one of them is wanted.
-    if not every_row and collection_id.encode() not in data:
+    if not every_row and not any(each in data for each in _spellings(collection_id)):
         return None
     wanted = canonical_id(collection_id)
     found = [row for row in rows_of(data) if canonical_id(row["collection_id"]) == wanted]
     return found[-1] if found else None
+
+
+def _spellings(collection_id: str) -> set[bytes]:
+    """Return how an id is written as a rule; another spelling is found only by reading each row."""
+    canonical = canonical_id(collection_id)
+    forms = (canonical, canonical.replace("-", ""))
+    return {collection_id.encode()} | {each.encode() for form in forms for each in (form, form.upper())}
 
 
 def _certificate(folder: Folder, run: Run, report: Report, collection: dict[str, Any] | None) -> dict[str, Any]:

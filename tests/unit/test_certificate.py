@@ -23,10 +23,10 @@ HOSTILE = "<script>alert(1)</script>|`x`"
 
 @pytest.fixture(scope="module")
 def written(tmp_path_factory: pytest.TempPathFactory) -> Book:
-    """Give a ledger in which one collection failed first and was deleted then, and a run that was killed."""
+    """Give a ledger in which one collection failed, and was deleted under another spelling, and a run was killed."""
     book = Book(tmp_path_factory.mktemp("ledger"), Signer(base64.b64encode(b"a" * 32).decode()))
     book.run("id-1", "id-2", outcome="failed")
-    book.run("id-1", dag_id=HOSTILE)
+    book.run("ID-1", dag_id=HOSTILE)
     book.killed("id-3", "id-4", known=["id-3"])
     return book
 
