@@ -35,6 +35,8 @@ RESERVE = 0.5
 _THREADS = 8
 # Seconds between two looks where the server does not say how many it allows: half of the published limit.
 _SPACING = 0.2
+# Seconds for which a question after the limit waits until nothing else is under way, at a server that is slow.
+_ALONE = 10.0
 
 T = TypeVar("T")
 
@@ -254,7 +256,7 @@ class SharedWaits:
 
     async def _learn_the_limit(self) -> None:
         """Ask for something, because "not ready" may come without the rate limit's headers."""
-        soon = time.monotonic() + 1.0
+        soon = time.monotonic() + _ALONE
         # An answer that comes in between would make this one look older than what is known.
         while self._limiter.in_flight and time.monotonic() < soon:  # noqa: ASYNC110 - threads change it
             await asyncio.sleep(0.005)
