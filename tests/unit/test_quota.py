@@ -281,6 +281,23 @@ def test_an_answer_of_a_later_window_opens_it() -> None:
     assert one_by_one(limiter) == 40
 
 
+def test_an_answer_of_a_later_window_with_less_left_is_of_that_window(clock: Clock) -> None:
+    limiter = RateLimiter(0.0)
+    limiter.release(limiter.acquire(_blocked), answer(9, 2, 60))
+    limiter.release(limiter.acquire(_blocked), answer(5, 60, 60))
+    assert one_by_one(limiter) == 5
+    clock.sleep(3)
+    assert permits(limiter) == 0
+
+
+@pytest.mark.parametrize(("reply", "left"), [(answer(status=499), 8), (answer(status=500), 9), (None, 9)])
+def test_others_go_on_where_the_server_is_well(clock: Clock, reply: Reply | None, left: int) -> None:
+    limiter = RateLimiter(0.0, others=1.0)
+    limiter.release(limiter.acquire(_blocked), answer(10, 60, 60))
+    limiter.release(limiter.acquire(_blocked), reply)
+    assert one_by_one(limiter) == left
+
+
 def test_a_new_window_starts_with_what_the_last_one_had(clock: Clock) -> None:
     limiter = RateLimiter(0.0)
     limiter.release(limiter.acquire(_blocked), answer(3, 1, 60))
