@@ -1,12 +1,14 @@
-"""Coverage, left off where it costs half the time and shows nothing that other tests do not show."""
+"""The lines that run, counted; and coverage, left off where other tests show the same at half the cost."""
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 # By it coverage finds the processes that tests start.
 _OF_PROCESSES = "COVERAGE_PROCESS_CONFIG"
@@ -25,3 +27,19 @@ def untraced() -> Iterator[None]:
         threading.settrace(of_threads)
         if of_processes is not None:
             os.environ[_OF_PROCESSES] = of_processes
+
+
+def lines_run(act: Callable[[], object]) -> int:
+    """Count the lines that are run, each turn of a loop anew: the work without the clock."""
+    count, before = itertools.count(), sys.gettrace()
+
+    def trace(*_: Any) -> Any:
+        next(count)
+        return trace
+
+    sys.settrace(trace)
+    try:
+        act()
+    finally:
+        sys.settrace(before)
+    return next(count)
