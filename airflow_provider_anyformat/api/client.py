@@ -24,7 +24,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping
 
     from airflow_provider_anyformat.api.runs import Document, RunState
 
@@ -41,6 +41,9 @@ class Version(Protocol):
 
     def ask_for(self, caller: Caller, call: Call, workflow_id: str, collection_id: str, /) -> None:
         """Ask for a collection; only anyformat's own 404 raises ``AnyformatNotFoundError``."""
+
+    def file_ids(self, caller: Caller, call: Call, collection_id: str, /) -> Collection[str]:
+        """Return the ids of a collection's files that the listing does not show."""
 
     def pages(
         self, caller: Caller, workflow_id: str, /, tries: int | None = None, permit: float | None = None
@@ -146,6 +149,18 @@ class AnyformatClient(Caller):
             self.check_stopped(call.name)
             return None
         return False
+
+    def unlisted_file_ids(self, collection_id: str) -> Collection[str]:
+        """
+        Return the ids of a collection's files where the listing does not show them (v3); nothing if it is gone.
+
+        :raises AnyformatError: the answer does not say it.
+        """
+        call = Call(f"look at collection {check_id(collection_id)}")
+        try:
+            return self._version.file_ids(self, call, collection_id)
+        except AnyformatNotFoundError:
+            return ()
 
     def iter_pages(self, workflow_id: str) -> Iterator[Page]:
         """

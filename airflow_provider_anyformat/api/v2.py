@@ -38,6 +38,11 @@ def ask_for(caller: Caller, call: Call, workflow_id: str, collection_id: str) ->
     caller.call(call, "GET", _results_path(workflow_id, collection_id), expected={200, 412, 422}, whole=False)
 
 
+def file_ids(_: Caller, __: Call, ___: str) -> tuple[()]:
+    """Return nothing: the listing shows the id of a collection's file."""
+    return ()
+
+
 def pages(caller: Caller, workflow_id: str, tries: int | None = None, permit: float | None = None) -> Iterator[Page]:
     """Yield the pages; the last one is found by the ``count`` and ``page_size`` that came back."""
     number = 0

@@ -58,6 +58,17 @@ def ask_for(caller: Caller, call: Call, _: str, collection_id: str) -> None:
     caller.call(call, "GET", _packet_path(collection_id), expected={200, 412, 422}, whole=False)
 
 
+def file_ids(caller: Caller, call: Call, collection_id: str) -> list[str]:
+    """Return the ids of a packet's files, which the listing does not show."""
+    files = _ask_for_packet(caller, call, collection_id).get("files")
+    ids: list[Any] = (
+        [each.get("id") if isinstance(each, dict) else None for each in files] if isinstance(files, list) else [None]
+    )
+    if not all(isinstance(each, str) for each in ids):
+        raise AnyformatServerError(f"{call.name}: HTTP 200: the answer does not name its files", status_code=200)
+    return ids
+
+
 def pages(caller: Caller, workflow_id: str, tries: int | None = None, permit: float | None = None) -> Iterator[Page]:
     """Yield the pages; the last one is that whose ``next_cursor`` is ``null``."""
     cursors: set[str] = set()
@@ -146,10 +157,14 @@ def _packet_path(collection_id: str) -> str:
     return f"/v3/document-packets/{collection_id}/"
 
 
+def _ask_for_packet(caller: Caller, call: Call, collection_id: str) -> dict[str, Any]:
+    reply = caller.call(call, "GET", _packet_path(collection_id), expected={200}, limit=LISTING_BYTES)
+    return reply.json_object() or {}
+
+
 def _packet(caller: Caller, call: Call, collection_id: str) -> tuple[str, object]:
     """Return the packet's status and the id of its last run."""
-    reply = caller.call(call, "GET", _packet_path(collection_id), expected={200}, limit=LISTING_BYTES)
-    body = reply.json_object() or {}
+    body = _ask_for_packet(caller, call, collection_id)
     status = body.get("status")
     if not isinstance(status, str) or not status:
         raise AnyformatServerError(f"{call.name}: HTTP 200: the answer names no status", status_code=200)

@@ -119,7 +119,26 @@ class Scanner:
         selections = [self._read_workflow(workflow_id, clocks) for workflow_id in self._workflow_ids]
         conclude(selections)
         watched = {each.workflow_id: each.reading.positions(self._watched) for each in selections if self._watched}
+        self._hold_by_files(selections)
         return Scan(self, selections, clocks.now, watched)
+
+    def _hold_by_files(self, selections: list[Selection]) -> None:
+        """Find what is on hold by the id of a file, where an id on hold is listed nowhere and may be one."""
+        readings = [each.reading for each in selections]
+        if all(any(reading.shows(held) for reading in readings) for held in selections[0].held_ids):
+            return
+        shown_at, looked = time.monotonic(), 0
+
+        def files(collection_id: str) -> Collection[str]:
+            nonlocal shown_at, looked
+            looked += 1
+            if time.monotonic() - shown_at >= PROGRESS_INTERVAL:
+                shown_at = time.monotonic()
+                log.info("looked at the files of %s collections, because an id on hold may be one of theirs", looked)
+            return self._client.unlisted_file_ids(collection_id)
+
+        for selection in selections:
+            selection.hold_by_files(files)
 
     def _read_workflow(self, workflow_id: str, clocks: _Clocks) -> Selection:
         for number in range(1, PASSES + 1):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,8 +12,9 @@ from airflow_provider_anyformat.api.models import FileCollection
 from airflow_provider_anyformat.api.values import canonical_id, check_id
 from airflow_provider_anyformat.cli.output import Output
 from airflow_provider_anyformat.cli.policy import add_policy_arguments, judge, read_policy
+from airflow_provider_anyformat.retention.holds import name_rule
 from airflow_provider_anyformat.retention.plan import utc_text
-from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection, name_rule
+from airflow_provider_anyformat.retention.policy import RetentionPolicy, Selection
 from airflow_provider_anyformat.retention.reasons import DUE
 
 # What decides where a reason is given; "name" and "held" have more than one, a contradiction has none.
@@ -65,7 +65,7 @@ def entries(listing: str, policy: RetentionPolicy, at: datetime, output: Output)
 def _entries(
     selection: Selection, rows: Sequence[tuple[str, str | None]], policy: RetentionPolicy
 ) -> Iterator[dict[str, Any]]:
-    included = name_rule(replace(policy, exclude_names=()))
+    included = name_rule(policy.include_names, ())
 
     def rule(reason: str, collection_id: str, name: str | None) -> str | None:
         if reason == "held":

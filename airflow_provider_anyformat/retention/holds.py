@@ -13,7 +13,7 @@ from airflow_provider_anyformat.api.values import canonical_id
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Collection, Iterable
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +104,15 @@ class HoldMatcher:
         """Say whether any row of the workflow can be held."""
         return self._whole is not None or bool(self._by_id) or bool(self._names)
 
+    @property
+    def ids(self) -> Collection[str]:
+        """The ids that are held, in canonical form."""
+        return self._by_id.keys()
+
+    def number_of(self, held_id: str) -> int | None:
+        """Return the place, from 0, of the first hold that names an id, or ``None``."""
+        return self._by_id.get(canonical_id(held_id))
+
     def number(self, collection_id: str, file_id: str | None, name: str | None) -> int | None:
         """Return the place, from 0, of the first hold that holds a row, or ``None``."""
         found = [] if self._whole is None else [self._whole]
@@ -128,6 +137,15 @@ def globs_without_case(globs: Iterable[str]) -> Callable[[str], bool]:
     # No glob at all becomes an expression that matches nothing.
     match = re.compile("|".join(patterns) or r"(?!)", re.IGNORECASE).fullmatch
     return lambda name: match(unicodedata.normalize("NFC", name)) is not None
+
+
+def name_rule(include: Collection[str], exclude: Collection[str]) -> Callable[[str | None], bool] | None:
+    """Return a function that says whether a document of this name may go; ``None`` without any glob."""
+    if not include and not exclude:
+        return None
+    included = re.compile("|".join(map(fnmatch.translate, include or ("*",)))).fullmatch
+    excluded = globs_without_case(exclude)
+    return lambda name: name is not None and included(name) is not None and not excluded(name)
 
 
 def _midnight(day: date) -> datetime:

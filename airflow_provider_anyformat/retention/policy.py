@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fnmatch
 import math
-import re
 from array import array
 from collections import Counter
 from dataclasses import dataclass
@@ -18,11 +16,12 @@ from airflow_provider_anyformat.api.listing import ListingPass
 from airflow_provider_anyformat.api.models import FileCollection, Page, Rows
 from airflow_provider_anyformat.api.values import CLOCK_SKEW, FINISHED_STATUSES, KNOWN_STATUSES, canonical_id, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
-from airflow_provider_anyformat.retention.holds import Hold, HoldMatcher, globs_without_case
+from airflow_provider_anyformat.retention.holds import Hold, HoldMatcher, name_rule
 from airflow_provider_anyformat.retention.reasons import (
     CODE_CONTRADICTORY,
     CODE_DUE,
     CODE_HELD,
+    CODE_HELD_OLD,
     CODE_KEEP_LAST,
     CODE_MISSING,
     CODE_NAME,
@@ -173,7 +172,7 @@ class Selection:
         self.times = array("d")
         self.latest = now.astimezone(UTC) + CLOCK_SKEW
         self._statuses = FINISHED_STATUSES.intersection(policy.statuses)
-        self._may_go = name_rule(policy)
+        self._may_go = name_rule(policy.include_names, policy.exclude_names)
         self._holds = frozenset(self.unmatched_holds)
         self._matcher = HoldMatcher(policy.holds, now, workflow_id)
         self.may_hold = bool(self._holds or self._matcher)
@@ -182,6 +181,11 @@ class Selection:
         # Hashes of the ids that a hold names, by whichever of their rows.
         self.held: set[int] = set()
         self._moment: Callable[[FileCollection | PlannedRow], datetime] = attrgetter(policy.age_by)
+
+    @property
+    def held_ids(self) -> set[str]:
+        """The ids that are on hold, of collections or of files, in canonical form."""
+        return {*self._holds, *self._matcher.ids}
 
     @property
     def listed(self) -> int:
@@ -240,9 +244,25 @@ class Selection:
             for position in positions(self.codes, CODE_DUE):
                 if self.times[position] >= newest:
                     self.codes[position] = CODE_KEEP_LAST
+        self._drop_kept()
+
+    def hold_by_files(self, files: Callable[[str], Iterable[str]]) -> None:
+        """Hold each due row with a file on hold; ``files`` returns the ids of a collection's files."""
+        for position, row in zip(self._due_at, self.due, strict=True):
+            for file_id in map(canonical_id, files(row.collection_id)):
+                number = self._matcher.number_of(file_id)
+                if file_id in self._holds or number is not None:
+                    self.codes[position] = CODE_HELD_OLD
+                    self.unmatched_holds.discard(file_id)
+                if number is not None:
+                    self.cases[row.collection_id] = min(number, self.cases.get(row.collection_id, number))
+        self._drop_kept()
+
+    def _drop_kept(self) -> None:
         if self.codes.count(CODE_DUE) < len(self.due):
-            pairs = zip(self._due_at, self.due, strict=True)
-            self.due = [candidate for position, candidate in pairs if self.codes[position] == CODE_DUE]
+            left = [self.codes[position] == CODE_DUE for position in self._due_at]
+            self.due = list(compress(self.due, left))
+            self._due_at = array("Q", compress(self._due_at, left))
 
     @cached_property
     def timeline(self) -> Timeline:
@@ -376,12 +396,3 @@ def decide(rows: Iterable[FileCollection], policy: RetentionPolicy, now: datetim
         places = selection.reading.positions(row.id for row in by_workflow[selection.workflow_id])
         decisions[selection.workflow_id] = {name: decided[place] for name, place in places.items()}
     return [decisions[row.workflow_id][row.id] for row in rows]
-
-
-def name_rule(policy: RetentionPolicy) -> Callable[[str | None], bool] | None:
-    """Return what says whether a document of this name may go; ``None`` if the policy asks for no names."""
-    if not policy.include_names and not policy.exclude_names:
-        return None
-    include = re.compile("|".join(map(fnmatch.translate, policy.include_names or ("*",)))).fullmatch
-    exclude = globs_without_case(policy.exclude_names)
-    return lambda name: name is not None and include(name) is not None and not exclude(name)

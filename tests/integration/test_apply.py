@@ -225,6 +225,7 @@ class TestNoLongerDue:
         assert planned.applied()["kept"] == {"too_young": 1}
         assert sorted(asked(sandbox)) == sorted(ids[1:])
 
+    @on_both_versions
     def test_held_since(self, sandbox: Sandbox, workflow: str, tmp_path: Path, lines: Lines) -> None:
         ids = old(sandbox, workflow, 6)
         file_ids = {row["id"]: row["file_id"] for row in sandbox.collections(workflow)}

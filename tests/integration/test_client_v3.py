@@ -234,6 +234,23 @@ def test_whether_it_is_gone(server: ScriptedServer, client: AnyformatClient) -> 
     assert set(server.targets) == {PACKET}
 
 
+@pytest.mark.parametrize(
+    "files", [None, "f1", {"id": "f1"}, ["f1"], [{"id": "f1"}, {"name": "b.pdf"}], [{"id": 7}]], ids=repr
+)
+def test_files_that_are_not_named_are_not_taken_for_none(
+    server: ScriptedServer, client: AnyformatClient, files: Any
+) -> None:
+    server.script(reply(200, {"id": "c1", "files": files}))
+    with pytest.raises(AnyformatServerError, match="does not name its files"):
+        client.unlisted_file_ids("c1")
+
+
+def test_the_files_of_a_packet(server: ScriptedServer, client: AnyformatClient) -> None:
+    server.script(reply(200, {"id": "c1", "files": [{"id": "f1"}, {"id": "f2"}]}), NOT_FOUND)
+    assert list(client.unlisted_file_ids("c1")) == ["f1", "f2"]
+    assert list(client.unlisted_file_ids("c1")) == []
+
+
 def test_the_connection_is_tested_without_v2(server: ScriptedServer, client: AnyformatClient) -> None:
     server.script(reply(200, {"items": [], "next_cursor": None}), reply(401, envelope("AUTH_FAILED")))
     client.check_key()

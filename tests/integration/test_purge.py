@@ -161,6 +161,7 @@ class TestSelection:
         purged(workflow_id=workflow, exclude_names=["*KEEP*"])
         assert left(sandbox, workflow) == {ids["Invoice-KEEP.pdf"], ids["invoice-keep.pdf"], ids[None]}
 
+    @on_both_versions
     def test_holds_by_id_and_by_file_id_in_any_case(self, sandbox: Sandbox, workflow: str, lines: Lines) -> None:
         ids = old(sandbox, workflow, 10)
         file_ids = {row["id"]: row["file_id"] for row in sandbox.collections(workflow)}

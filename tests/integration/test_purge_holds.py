@@ -11,7 +11,7 @@ from airflow_provider_anyformat.operators.files import PurgeFileCollectionsOpera
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_of, ledger_rows, plan_json
 from tests.support.plans import Planned
-from tests.support.sandboxes import ago, left, old
+from tests.support.sandboxes import ago, left, old, on_both_versions
 from tests.support.tasks import rendered, run
 
 TODAY = datetime.now(UTC).date()
@@ -26,6 +26,7 @@ def holds(folder: Path, *lines: str) -> str:
     return str(path)
 
 
+@on_both_versions
 def test_what_is_held_stays_and_its_case_is_on_record(sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
     due, (by_id, by_file) = old(sandbox, workflow, 3), old(sandbox, workflow, 2)
     by_name = sandbox.add_collection(workflow, name="Contract-7.pdf", created_at=ago(100))
