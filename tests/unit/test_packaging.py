@@ -124,9 +124,8 @@ def test_oldest_is_as_old_as_the_bounds_allow() -> None:
 def test_airflow_2_on_a_python_it_does_not_know_fails_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     environment = load("environment")
     monkeypatch.setenv("PATH", "/nowhere")
-    monkeypatch.setattr(sys, "executable", "/nowhere/python3.14")
     with pytest.raises(environment.EnvironmentFailedError, match=r"Airflow 2\.11\.2 needs Python 3\.11 or 3\.12"):
-        environment.find_python("2.11.2")
+        environment.find_python("2.11.2", "/nowhere/python3.14")
 
 
 def test_an_environment_with_another_airflow_fails(tmp_path: Path) -> None:
