@@ -11,6 +11,7 @@ Silence deletes nothing: an approval that does not come in time fails, and the t
 from __future__ import annotations
 
 from datetime import datetime, timedelta
+from inspect import signature
 from typing import Any
 
 from airflow.exceptions import AirflowOptionalProviderFeatureException
@@ -31,6 +32,10 @@ except (ModuleNotFoundError, AirflowOptionalProviderFeatureException):
     ApprovalOperator = None
 
 if ApprovalOperator is not None:
+    # The standard provider that Airflow 3.1 came with has no response_timeout, and waits for execution_timeout.
+    parameters = [name for each in ApprovalOperator.__mro__ for name in signature(each.__init__).parameters]
+    time_to_answer = "response_timeout" if "response_timeout" in parameters else "execution_timeout"
+
     with DAG(
         "example_anyformat_purge_approval",
         description="Plan a purge, wait for a person's approval, delete exactly what was approved",
@@ -75,7 +80,7 @@ if ApprovalOperator is not None:
             subject="Permanently delete these file collections from anyformat?",
             body="{{ ti.xcom_pull(task_ids='plan', key='plan_markdown') }}",
             # No defaults: an answer that no person gave must not count. The time is shorter than plan_ttl below.
-            response_timeout=timedelta(days=2),
+            **{time_to_answer: timedelta(days=2)},
             fail_on_reject=False,
             retries=0,
         )

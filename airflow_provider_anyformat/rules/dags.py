@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,7 +95,7 @@ def _plan_approve_apply(file: RuleFile, rule: Rule, approval: Any) -> None:
         subject=f"Rule {rule.name}: delete these file collections from anyformat permanently?",
         body="{{ ti.xcom_pull(task_ids='plan', key='plan_markdown') }}",
         # No defaults: silence must not count as an answer.
-        response_timeout=_WAIT_FOR_APPROVAL,
+        **_time_to_answer(approval),
         fail_on_reject=False,
         pre_execute=_skip_an_empty_plan,
         retries=0,
@@ -109,6 +110,12 @@ def _plan_approve_apply(file: RuleFile, rule: Rule, approval: Any) -> None:
         **{key: value for key, value in (shared | rule.purge).items() if key in ApplyPurgePlanOperator.template_fields},
     )
     plan >> approve >> apply
+
+
+def _time_to_answer(approval: Any) -> dict[str, timedelta]:
+    # The standard provider that Airflow 3.1 came with has no response_timeout, and waits for execution_timeout.
+    has_its_own = any("response_timeout" in signature(each.__init__).parameters for each in approval.__mro__)
+    return {"response_timeout" if has_its_own else "execution_timeout": _WAIT_FOR_APPROVAL}
 
 
 def _skip_an_empty_plan(context: Context) -> None:

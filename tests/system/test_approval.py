@@ -158,7 +158,7 @@ def test_rules_rejected_and_with_nothing_due(approval: Approval, local_airflow: 
 
 
 def test_nobody_answers(approval: Approval, local_airflow: LocalAirflow) -> None:
-    changes = {"response_timeout=timedelta(days=2)": "response_timeout=timedelta(seconds=5)"}
+    changes = {"time_to_answer: timedelta(days=2)": "time_to_answer: timedelta(seconds=5)"}
     approval.start(add_example(local_airflow, "approval_in_seconds", **changes))
 
     assert approval.end() == ("failed", {"plan": "success", "approve": "failed", "apply": "upstream_failed"})
