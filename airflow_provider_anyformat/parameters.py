@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any, Final, NamedTuple
 
 from airflow_provider_anyformat import readers
-from airflow_provider_anyformat.api.values import shown
+from airflow_provider_anyformat.api.values import in_lines, shown
 from airflow_provider_anyformat.exceptions import AnyformatValueError
 
 
@@ -125,13 +125,13 @@ def _read(name: str, value: object) -> Any:
         return NOT_GIVEN
     if readers.is_null(value):
         raise AnyformatValueError(
-            f"{name}: {shown(value)} was given, which is what a missing value looks like: an upstream task pushed"
+            f"{name}: {shown(value)} was given, which is what a missing value looks like:\n  an upstream task pushed"
             f" nothing, or a template's key does not exist. It takes {parameter.expects}"
         )
     try:
         return parameter.read(value)
     except readers.RejectedError as why:
         way_out = why.way_out or f"it takes {parameter.expects}"
-        raise AnyformatValueError(f"{name}: {shown(value)} cannot be used: {why}; {way_out}") from None
+        raise AnyformatValueError(in_lines(f"{name}: {shown(value)} cannot be used: {why}; ", way_out)) from None
     except readers.RejectedPartError as sentence:
         raise AnyformatValueError(f"{name}: {sentence}") from None

@@ -16,6 +16,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # What a missing XCom or an empty database field looks like once a template has made it text.
 NULL_WORDS = frozenset({"none", "null", "nan", "undefined"})
 LONGEST_NAME = 255
+_LONGEST_LINE = 120
 
 _matches_id = ID_PATTERN.fullmatch
 _is_bare_uuid = re.compile(r"[0-9a-f]{32}").fullmatch
@@ -55,7 +56,7 @@ def check_id(value: object, field: str = "collection_id") -> str:
         hint = "an id is 1 to 128 characters out of A-Z a-z 0-9 _ -, such as b2c3d4e5-f6a7-8901-bcde-f12345678901"
     else:
         hint = f"it is of type {type(value).__name__}; one id as text is needed, such as `.output` of the upload task"
-    raise AnyformatValueError(f"{field}: {shown(value)} is not an id: {hint}")
+    raise AnyformatValueError(in_lines(f"{field}: {shown(value)} is not an id: ", hint))
 
 
 def canonical_id(value: str) -> str:
@@ -71,6 +72,12 @@ def is_document_name(name: object) -> TypeGuard[str]:
     if type(name) is not str or name in ("", ".", "..") or "/" in name or not name.isprintable():
         return False
     return len(name.encode("utf-8", "replace")) <= LONGEST_NAME
+
+
+def in_lines(beginning: str, end: str) -> str:
+    """Join the two, on a line each where one would be too long: the log's page cuts lines off."""
+    fits = len(beginning) + len(end) <= _LONGEST_LINE
+    return f"{beginning}{end}" if fits else f"{beginning.rstrip()}\n  {end}"
 
 
 def shown(value: object, limit: int = 200) -> str:

@@ -50,7 +50,7 @@ def test_ids_are_what_the_pattern_says_and_nothing_else(text: str) -> None:
         check_id(text, "here")
     assert caught.value.retryable is False
     assert str(caught.value).isascii() or "…" in str(caught.value)
-    assert "\n" not in str(caught.value)
+    assert str(caught.value).count("\n") <= 1
 
 
 @settings(max_examples=300, deadline=None)
