@@ -61,12 +61,9 @@ def ask_for(caller: Caller, call: Call, _: str, collection_id: str) -> None:
 def file_ids(caller: Caller, call: Call, collection_id: str) -> list[str]:
     """Return the ids of a packet's files, which the listing does not show."""
     files = _ask_for_packet(caller, call, collection_id).get("files")
-    ids: list[Any] = (
-        [each.get("id") if isinstance(each, dict) else None for each in files] if isinstance(files, list) else [None]
-    )
-    if not all(isinstance(each, str) for each in ids):
-        raise AnyformatServerError(f"{call.name}: HTTP 200: the answer does not name its files", status_code=200)
-    return ids
+    if isinstance(files, list) and all(isinstance(each, dict) and isinstance(each.get("id"), str) for each in files):
+        return [each["id"] for each in files]
+    raise AnyformatServerError(f"{call.name}: HTTP 200: the answer does not name its files", status_code=200)
 
 
 def pages(caller: Caller, workflow_id: str, tries: int | None = None, permit: float | None = None) -> Iterator[Page]:

@@ -16,7 +16,7 @@ ID_PATTERN = re.compile(r"[A-Za-z0-9_-]{1,128}")
 # What a missing XCom or an empty database field looks like once a template has made it text.
 NULL_WORDS = frozenset({"none", "null", "nan", "undefined"})
 LONGEST_NAME = 255
-_LONGEST_LINE = 120
+_LONGEST_LINE = 100
 
 _matches_id = ID_PATTERN.fullmatch
 _is_bare_uuid = re.compile(r"[0-9a-f]{32}").fullmatch

@@ -119,7 +119,9 @@ class Batch:
         else:
             if found:
                 left = [row.collection_id for row in self.manifest.rows if row.collection_id is not None]
-                log.warning("The task was cleared, and submits all anew; it leaves the collections %s", left)
+                log.warning(
+                    "The task was cleared, and submits everything again; it leaves these collections behind: %s", left
+                )
             self.manifest.create([self._row(source) for source in self._sources.values()], self._try.life)
         for row in self.manifest.rows:
             if not row.is_over:

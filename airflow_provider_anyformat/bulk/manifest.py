@@ -128,7 +128,7 @@ class Manifest:
         self.rows, self.life = rows, life
         try:
             self.save()
-            # Last: of a worker that dies in between, a retry takes the rows for older ones, and makes them anew.
+            # Last: if the worker dies in between, a retry treats the rows as old, and makes new ones.
             self._folder.replace(f"{self._place}/{_LIFE}", str(life).encode())
         except AnyformatStorageError as error:
             raise AnyformatValueError(f"{error}; grant the rights, or name another results_path") from None

@@ -194,7 +194,7 @@ def _does_not_prove(signed_by: str | None) -> list[str]:
     said = ["What anyformat does behind its answer, and what became of backups there."]
     if signed_by is None:
         said.append(
-            "That the record was not written anew: it is self-attested. There is no signature, and whoever may write to"
+            "That the record was not rewritten: it is self-attested. There is no signature, and whoever may write to"
             f" the folder may write all of it. Compare the hash of {SUMMARY_FILE} with the one in the task log."
         )
     else:

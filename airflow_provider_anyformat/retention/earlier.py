@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from airflow_provider_anyformat.retention.folder import Folder
     from airflow_provider_anyformat.retention.plan import Origin
 
-# Outcomes after which a 404 is no surprise; a delete that certainly never left is "failed".
+# After these outcomes a 404 may be our own doing; a delete that certainly never left is "failed".
 MAYBE_DELETED = frozenset({"deleted", "already_gone", "unknown"})
 STORE_KEY = "anyformat_maybe_deleted"
 # Characters: Airflow warns of values of more than 65,535 bytes. These are 1,500 UUIDs.
@@ -113,7 +113,7 @@ class Earlier:
 def _out_of_reach(done: str, error: Exception) -> AnyformatLedgerError:
     return AnyformatLedgerError(
         f"task_state_store: what tries of this task may have deleted could not be {done}: {type(error).__name__}:"
-        f" {error}. Nothing was deleted; a retry begins anew"
+        f" {error}. Nothing was deleted; a retry starts over"
     )
 
 

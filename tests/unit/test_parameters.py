@@ -244,7 +244,7 @@ REFUSED: list[tuple[str, object, str]] = [
     ("workflow_id", [], "empty never means all"),
     ("workflow_id", "[]", "empty never means all"),
     ("workflow_id", ["wf", ""], "entry 1"),
-    ("workflow_id", "a,b", "is not an id: "),
+    ("workflow_id", "a,b", "is not an id:\n"),
     ("workflow_id", 5, "is not a list"),
     ("ignore_if_missing", 1, "neither true nor false"),
     ("ignore_if_missing", 0, "neither true nor false"),
@@ -406,6 +406,14 @@ def test_what_a_parameter_takes(name: str, value: object, expected: object) -> N
 @pytest.mark.parametrize(("name", "value", "why"), REFUSED, ids=label)
 def test_what_a_parameter_refuses(name: str, value: object, why: str) -> None:
     assert why in refused(name, value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "lines"),
+    [("plan_only", "perhaps", 1), ("collection_id", "a/b", 2), ("older_than", "P1Y", 2), ("workflow_id", None, 2)],
+)
+def test_a_long_refusal_has_its_way_out_on_a_line_of_its_own(name: str, value: object, lines: int) -> None:
+    assert len(refused(name, value).splitlines()) == lines
 
 
 def test_every_parameter_is_in_both_tables() -> None:
