@@ -91,16 +91,24 @@ def empty(sandbox: Sandbox, ids: list[str]) -> None:
     ],
 )
 def test_ids_that_are_all_missing_on_a_retry_need_evidence(
-    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, keeper: str, first_try: Any, green: bool
+    sandbox: Sandbox,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    lines: Lines,
+    keeper: str,
+    first_try: Any,
+    green: bool,
 ) -> None:
     tries, ids = Tries(keeper, tmp_path), old(sandbox, sandbox.add_workflow(), 12)
     first_try(sandbox, monkeypatch, ids)
     assert tries.run(delete, collection_ids=ids).is_retryable
+    assert not lines.matching("missing counts as deleted")
     sandbox.clear_faults()
     connect(monkeypatch, sandbox)
     empty(sandbox, ids)
     ran = tries.run(delete, collection_ids=ids)
     assert (ran.is_green, ran.is_final) == (green, not green)
+    assert bool(lines.matching("missing counts as deleted")) is (keeper == "neither")
     assert green or "HTTP 404 for every collection" in ran.words
     assert ran.summary["already_gone"] == (0 if not green and keeper != "neither" else 12)
 

@@ -163,6 +163,14 @@ class TestListingThatBreaksOff:
 
         sandbox.on_request.append(look)
 
+    def test_a_stop_on_the_last_page_ends_it(self, sandbox: Sandbox, workflow: str) -> None:
+        old(sandbox, workflow, 3)
+        task = list_task(workflow_id=workflow)
+        self._on_page(sandbox, 1, task.on_kill)
+        ran = run(task)
+        assert ran.is_retryable
+        assert f"listing of workflow {workflow}" in ran.words
+
     @pytest.mark.parametrize("kind", [500, "reset_before", "truncated", "garbage", "html", 503])
     @on_both_versions
     def test_for_good_on_the_third_page(self, sandbox: Sandbox, kind: int | str) -> None:
