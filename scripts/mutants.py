@@ -96,17 +96,19 @@ CHANGES: dict[type[ast.AST], Callable[[Any], list[ast.AST]]] = {
     ast.Continue: lambda _: [ast.Break()],
     ast.Break: lambda _: [ast.Continue()],
     ast.Call: lambda it: [
-        ast.Call(it.func, it.args, [*it.keywords[:at], *it.keywords[at + 1 :]]) for at in range(len(it.keywords))
+        ast.Call(it.func, it.args, [*it.keywords[:at], *it.keywords[at + 1 :]])
+        for at, each in enumerate(it.keywords)
+        if each.arg != "strict"
     ],
 }
 
 
 def is_words(parent: ast.AST, field: str, node: ast.AST) -> bool:
-    """Say whether a node is a docstring, a log call, part of an f-string, a type, a decorator or an import."""
+    """Say whether a node is a docstring, a log call, part of an f-string, a type, a decorator, an import or a check."""
     match node:
         case ast.Expr(ast.Constant()) | ast.Expr(ast.Call(ast.Attribute(ast.Name("log")))):
             return True
-        case ast.Import() | ast.ImportFrom() | ast.If(ast.Name("TYPE_CHECKING")):
+        case ast.Import() | ast.ImportFrom() | ast.If(ast.Name("TYPE_CHECKING")) | ast.keyword("strict"):
             return True
     literal = isinstance(parent, ast.JoinedStr) and isinstance(node, ast.Constant)
     return literal or field in ("annotation", "returns", "decorator_list", "format_spec")
@@ -146,9 +148,9 @@ def graft(old: Any, new: Any) -> None:
     """Put what differs in a mutated module or class into the one that is imported everywhere."""
     for name, value in list(vars(new).items()):
         now = vars(old).get(name)
-        if now is value or type(now) is not type(value):
+        if now is value:
             continue
-        if isinstance(now, type):
+        if isinstance(now, type) and isinstance(value, type):
             graft(now, value)
         elif isinstance(now, DATA) and repr(now) != repr(value):
             for holder in (old, *(each for each in list(sys.modules.values()) if vars(each).get(name) is now)):
