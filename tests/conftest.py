@@ -28,6 +28,11 @@ _FOREIGN_NAMES = {"NETRC", "PYTHONWARNINGS", "REQUESTS_CA_BUNDLE", "CURL_CA_BUND
 _HOME = Path(tempfile.mkdtemp(prefix="anyformat-tests-"))
 
 
+# By it coverage finds the processes of a parallel run; what tests start would find it, too, and take longer.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.pop("COVERAGE_PROCESS_CONFIG", None)
+
+
 def _bare_environment() -> None:
     for name in list(os.environ):
         if name.startswith(_FOREIGN_PREFIXES) or name in _FOREIGN_NAMES or name.lower().endswith("_proxy"):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from tests.support.documented import ROOT, blocks
 
@@ -78,26 +78,15 @@ def test_holds_from_a_task(dag_runner: Any, anyformat_sandbox: Any) -> None:
     assert result.tasks["purge", -1].xcoms["summary"]["kept"] == {"held": 1}
 
 
-def test_the_tests_of_the_page_on_testing(dag_runner: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("source", blocks("docs/testing.md"))
+def test_the_tests_of_the_page_on_testing(
+    source: str, dag_runner: Any, tmp_path: Path, monkeypatch: Any, request: pytest.FixtureRequest
+) -> None:
     (purge,) = [text for text in blocks("README.md") if "PurgeFileCollectionsOperator" in text]
     dag_runner.write(purge.replace("file:///tmp/anyformat-ledger", (tmp_path / "ledger").as_uri()), "purge")
-    sources = blocks("docs/testing.md")
-    files = [tmp_path / f"test_block_{number}.py" for number in range(len(sources))]
-    for file, source in zip(files, sources, strict=True):
-        file.write_text(source)
+    monkeypatch.syspath_prepend(dag_runner.folder)
+    module: dict[str, Any] = {}
+    exec(source, module)
 
-    done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, files)],
-        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_")}
-        | {"PYTHONPATH": str(dag_runner.folder)},
-        cwd=tmp_path,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-
-    assert done.returncode == 0, done.stdout
-    assert re.search(r"\b4 passed\b", done.stdout)
+    (test,) = [value for name, value in module.items() if name.startswith("test_")]
+    test(**{name: request.getfixturevalue(name) for name in inspect.signature(test).parameters})

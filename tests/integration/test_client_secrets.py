@@ -229,31 +229,28 @@ def test_published_validation_error(
 
 
 @pytest.mark.parametrize(
-    ("status", "code", "kind", "retryable"),
+    ("status", "code", "kind", "retryable", "detail", "shown"),
     [
-        (400, "VALIDATION_ERROR", AnyformatClientError, False),
-        (400, "INVALID_JSON", AnyformatClientError, False),
-        (401, "AUTH_FAILED", AnyformatAuthenticationError, False),
-        (402, "PAYMENT_REQUIRED", AnyformatClientError, False),
-        (403, "ACCESS_DENIED", AnyformatPermissionError, False),
-        (403, "insufficient_api_key_scope", AnyformatPermissionError, False),
-        (403, "terms_acceptance_required", AnyformatPermissionError, False),
-        (404, "NOT_FOUND", AnyformatNotFoundError, False),
-        (412, "PRECONDITION_FAILED", AnyformatClientError, False),
-        (429, "RATE_LIMITED", AnyformatRateLimitError, True),
-        (500, "INTERNAL_ERROR", AnyformatServerError, True),
-        (504, "GATEWAY_TIMEOUT", AnyformatServerError, True),
+        (400, "VALIDATION_ERROR", AnyformatClientError, False, None, "The error sentence."),
+        (400, "INVALID_JSON", AnyformatClientError, False, "The detail text.", "The detail text."),
+        (401, "AUTH_FAILED", AnyformatAuthenticationError, False, None, "The error sentence."),
+        (402, "PAYMENT_REQUIRED", AnyformatClientError, False, ["First.", "Second."], "First."),
+        (403, "ACCESS_DENIED", AnyformatPermissionError, False, None, "The error sentence."),
+        (
+            403,
+            "insufficient_api_key_scope",
+            AnyformatPermissionError,
+            False,
+            {"scope": "files:delete"},
+            '{"scope": "files:delete"}',
+        ),
+        (403, "terms_acceptance_required", AnyformatPermissionError, False, None, "The error sentence."),
+        (404, "NOT_FOUND", AnyformatNotFoundError, False, "The detail text.", "The detail text."),
+        (412, "PRECONDITION_FAILED", AnyformatClientError, False, None, "The error sentence."),
+        (429, "RATE_LIMITED", AnyformatRateLimitError, True, None, "The error sentence."),
+        (500, "INTERNAL_ERROR", AnyformatServerError, True, None, "The error sentence."),
+        (504, "GATEWAY_TIMEOUT", AnyformatServerError, True, None, "The error sentence."),
     ],
-)
-@pytest.mark.parametrize(
-    ("detail", "shown"),
-    [
-        (None, "The error sentence."),
-        ("The detail text.", "The detail text."),
-        (["First.", "Second."], "First."),
-        ({"scope": "files:delete"}, '{"scope": "files:delete"}'),
-    ],
-    ids=["null", "text", "list", "dict"],
 )
 def test_published_envelope(
     server: ScriptedServer,

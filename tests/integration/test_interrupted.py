@@ -157,7 +157,7 @@ def count_lines(sandbox: Any, folder: Path, since: Any = None) -> int:
 def test_once(sandbox: Any, tmp_path: Path, part: tuple[float, float]) -> None:
     lines, dice = count_lines(sandbox, tmp_path), random.Random(1)
     hit = set()
-    for seed in range(20):
+    for seed in range(14):
         case = Case(sandbox, tmp_path, seed)
         interrupter = Interrupter(int(lines * dice.uniform(*part)) or 1)
         try:
@@ -170,7 +170,7 @@ def test_once(sandbox: Any, tmp_path: Path, part: tuple[float, float]) -> None:
         case.check(interrupter)
         case.check_next(interrupter.raised)
         hit.add(interrupter.raised)
-    assert len(hit) >= 8, hit
+    assert len(hit) >= 6, hit
 
 
 class Signals:
@@ -220,7 +220,7 @@ def test_again_and_again(sandbox: Any, tmp_path: Path) -> None:
     dice = random.Random(2)
     sandbox.latency = 0.02
     several = closed = 0
-    for seed in range(20):
+    for seed in range(12):
         case = Case(sandbox, tmp_path, seed)
         signals = Signals(sandbox, dice.randint(5, 40), [dice.random() * 0.02 for _ in range(3)])
         with signals.coming(), pytest.raises(Interrupted):
@@ -231,9 +231,9 @@ def test_again_and_again(sandbox: Any, tmp_path: Path) -> None:
         closed += run.summary is not None
         case.check_run(run, str(seed))
         case.check_next(str(seed))
-    assert several >= 5
+    assert several >= 3
     # There are a few instructions, before the guarded ones, at which a second signal leaves the rest to the next run.
-    assert closed >= 18
+    assert closed >= 10
 
 
 def test_at_every_line_of_the_end(sandbox: Any, tmp_path: Path) -> None:

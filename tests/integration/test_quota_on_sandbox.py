@@ -54,7 +54,8 @@ def work(url: str, key: str, ids: Sequence[str], barrier: Any) -> None:
 
 
 def work_in_three(sandbox: Sandbox, ids: Sequence[str]) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([__name__])
     barrier = context.Barrier(3)
     processes = [
         context.Process(target=work, args=(sandbox.url, sandbox.key, ids[i::3], barrier), daemon=True) for i in range(3)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gzip
 import socket
 import threading
@@ -464,6 +465,7 @@ def test_200_mb_are_not_read(
     assert sum(sent) < 40 * MB
 
 
+@functools.cache
 def bomb() -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 16 + zlib.MAX_WBITS)
     return b"".join([packer.compress(b" " * MB) for _ in range(60)]) + packer.flush()

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import itertools
-import os
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-# By it coverage finds the processes that tests start.
-_OF_PROCESSES = "COVERAGE_PROCESS_CONFIG"
-
 
 @contextmanager
 def untraced() -> Iterator[None]:
-    """Trace neither what runs here nor the threads and processes that are started here."""
-    own, of_threads, of_processes = sys.gettrace(), threading.gettrace(), os.environ.pop(_OF_PROCESSES, None)
+    """Trace neither what runs here nor the threads that are started here."""
+    own, of_threads = sys.gettrace(), threading.gettrace()
     sys.settrace(None)
     threading.settrace(None)
     try:
@@ -25,8 +21,6 @@ def untraced() -> Iterator[None]:
     finally:
         sys.settrace(own)
         threading.settrace(of_threads)
-        if of_processes is not None:
-            os.environ[_OF_PROCESSES] = of_processes
 
 
 def lines_run(act: Callable[[], object]) -> int:

@@ -71,8 +71,8 @@ def large(workflows: int, rows: int = 20, *, id_length: int = 128, **changes: An
     )
 
 
-@pytest.mark.parametrize("id_length", [8, 36, 128])
-@pytest.mark.parametrize("workflows", [1, 2, 5, 10, 40, 100, 409, 410, 3000])
+@pytest.mark.parametrize("id_length", [8, 128])
+@pytest.mark.parametrize("workflows", [1, 2, 10, 409, 410, 3000])
 def test_markdown_fits_whatever_is_in_it(workflows: int, id_length: int) -> None:
     found = large(workflows, rows=max(20, 2 * workflows), id_length=id_length)
     text = plan_markdown(found)

@@ -294,7 +294,7 @@ def test_killed_at_random_moments_it_submits_each_once(
         order = {"parameters": parameters, "batch": try_number}
         pid = purge_server.start(order, env, tmp_path / f"output-{try_number}")
         if try_number < 21:
-            time.sleep(dice.uniform(0.2, 0.9))
+            time.sleep(dice.uniform(0.2, 0.6))
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: not psutil.pid_exists(pid), 60)  # type: ignore[misc]
