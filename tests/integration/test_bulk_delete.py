@@ -257,6 +257,7 @@ class TestSeenWhileItRuns:
         ids = fill(sandbox, 50)
         ran = run(delete(collection_ids=ids, ledger_path=str(tmp_path)))
         assert not any(ids_in(record.getMessage()) for record in lines.records)
+        assert not lines.matching(r"^deleted \d+ of")
         rows = ledger_rows(ran.summary["ledger"])
         assert Counter(row["collection_id"] for row in rows) == Counter(ids)
         assert {(row["outcome"], row["http_status"], row["attempts"]) for row in rows} == {("deleted", 204, 1)}

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from airflow_provider_anyformat.exceptions import AnyformatBulkError
 from airflow_provider_anyformat.operators.files import DeleteFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_outcomes, ledger_rows
@@ -123,16 +124,17 @@ class TestPartialFailure:
         assert "HTTP 422" in ran.words
         assert ran.counts() == (11, 10, 0, 1, 0)
 
-    def test_the_first_twenty_are_named(self, sandbox: Sandbox) -> None:
+    @pytest.mark.parametrize(("failures", "more"), [(20, []), (30, ["  and 10 more"])])
+    def test_the_first_twenty_are_named(self, sandbox: Sandbox, failures: int, more: list[str]) -> None:
         ids = fill(sandbox, 60)
-        bad = ids[::2]
+        bad = ids[::2][:failures]
         sandbox.fail_next(FOREVER, 422, method="DELETE", path=any_of(bad))
         ran = run(delete(collection_ids=ids, max_workers=1))
-        assert ran.counts() == (60, 30, 0, 30, 0)
-        named, unnamed = bad[:20], bad[20:]
-        assert all(each in ran.words for each in named)
-        assert not any(each in ran.words for each in unnamed)
-        assert "30 of 60" in ran.words
+        assert ran.counts() == (60, 60 - failures, 0, failures, 0)
+        first, *said = ran.words.splitlines()
+        assert first == f"{failures} of 60 file collections may not have been deleted. The first says"
+        assert said[0].startswith(f"  DELETE of collection {bad[0]}: HTTP 422")
+        assert said[-20 - len(more) :] == [*(f"  {each}" for each in bad[:20]), *more]
 
     def test_a_retry_does_the_rest_and_no_more(self, sandbox: Sandbox) -> None:
         ids = fill(sandbox, 40)
@@ -233,6 +235,8 @@ class TestStopping:
         assert time.monotonic() - started < 30
         answered = statuses(sandbox)
         assert ran.is_retryable
+        assert isinstance(ran.error, AnyformatBulkError)
+        assert (ran.error.status_code, ran.error.retry_after) == (status, 86400)
         assert 1 <= answered[status] <= workers
         asked = answered.total()
         # Whoever was held back at the gate sent nothing, and so is not attempted.

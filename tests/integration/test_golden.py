@@ -20,6 +20,7 @@ import pytest
 from airflow_provider_anyformat.operators.files import ApplyPurgePlanOperator, PurgeFileCollectionsOperator
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import age, ledger_of
+from tests.support.logs import Lines
 from tests.support.tasks import TaskInstance
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -154,7 +155,9 @@ def written_before(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_killed_run_of_701d8ab_is_settled(filled: Sandbox, tmp_path: Path, written_before: Path) -> None:
+def test_a_killed_run_of_701d8ab_is_settled(
+    filled: Sandbox, tmp_path: Path, written_before: Path, lines: Lines
+) -> None:
     for each in IDS[1:3]:
         filled.remove_collection(each)
     summary = purge(tmp_path, "run-2", max_workers=1)
@@ -162,6 +165,7 @@ def test_a_killed_run_of_701d8ab_is_settled(filled: Sandbox, tmp_path: Path, wri
     (run,) = [each for each in ledger_of(written_before) if each.name.startswith("nightly/purge/-1/run-2/")]
     gone = [each for each, outcome in run.outcomes.items() if outcome == "gone_unconfirmed"]
     assert gone == IDS[1:3]
+    assert len(lines.matching("^2 collections that an earlier run left open")) == 1
 
 
 def test_a_plan_of_701d8ab_is_read(written_before: Path) -> None:

@@ -14,6 +14,7 @@ from airflow_provider_anyformat.bulk import jobs
 from airflow_provider_anyformat.bulk import run as bulk_run
 from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.ledgers import ledger_outcomes
+from tests.support.logs import Lines
 from tests.support.sandboxes import FOREVER, at_request, connect, left, old, on_both_versions, passes
 from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 
@@ -78,7 +79,13 @@ class TestSecondLook:
         ],
     )
     def test_what_is_due_no_more_stays(
-        self, sandbox: Sandbox, workflow: str, tmp_path: Path, given: dict[str, Any], change: dict[str, Any]
+        self,
+        sandbox: Sandbox,
+        workflow: str,
+        tmp_path: Path,
+        lines: Lines,
+        given: dict[str, Any],
+        change: dict[str, Any],
     ) -> None:
         ids = old(sandbox, workflow, 60)
         changed = ids[-5:]
@@ -98,9 +105,11 @@ class TestSecondLook:
         assert summary["kept"] == {"no_longer_due": 5}
         outcomes = ledger_outcomes(summary["ledger"])
         assert {outcomes[each] for each in changed} == {"not_attempted"}
+        assert len(lines.matching("stays: it is no longer due$")) == 5
+        assert [each[1] for each in lines.matching(r"^(\d+) planned collections")] == ["5"]
 
     @on_both_versions
-    def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path) -> None:
+    def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path, lines: Lines) -> None:
         ids = old(sandbox, workflow, 60)
         at_request(sandbox, 2, lambda: [sandbox.remove_collection(each) for each in ids[-5:]])
         summary = purged(workflow_id=workflow, max_workers=2, ledger_path=str(tmp_path))
@@ -108,6 +117,7 @@ class TestSecondLook:
         assert not [record for record in sandbox.requests_to("DELETE") if record.status != 204]
         outcomes = ledger_outcomes(summary["ledger"])
         assert Counter(outcomes.values()) == {"deleted": 55, "gone_unconfirmed": 5}
+        assert [each[1] for each in lines.matching(r"^(\d+) planned collections are not listed")] == ["5"]
 
     @pytest.mark.parametrize("unclear", [False, True])
     def test_what_it_does_not_show_is_not_gone_for_that(

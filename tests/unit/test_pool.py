@@ -4,18 +4,26 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 
 from airflow_provider_anyformat.api.replies import DeleteOutcome, Reply, error_from_reply
 from airflow_provider_anyformat.bulk import pool as pooling
+from airflow_provider_anyformat.bulk.outcome import MOST_UNRECORDED
 from airflow_provider_anyformat.bulk.pool import DeletePool
 from airflow_provider_anyformat.bulk.recorder import Recorder
+from airflow_provider_anyformat.bulk.room import Room
 from airflow_provider_anyformat.exceptions import AnyformatConnectionError, AnyformatRateLimitError
 from airflow_provider_anyformat.retention.ledger import Outcome
 from airflow_provider_anyformat.retention.policy import PlannedRow
+
+
+class Signal(BaseException):
+    """What a signal raises in the main thread."""
 
 
 class Answers:
@@ -67,6 +75,7 @@ def run(
     left = pool.run(iter(rows), len(rows))
     assert client.asked == [row.collection_id for row in rows[: len(client.asked)]]
     assert recorder.handled == len(client.asked) == len(rows) - len(left)
+    assert recorder.unwritten == 0
     return pool, len(left)
 
 
@@ -122,6 +131,43 @@ def test_ids_that_are_all_missing(
     assert (pool.all_missing, remaining, pool.aborted_by) == (all_missing, left, None)
 
 
+def test_no_thread_runs_far_ahead_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pooling.time, "sleep", Mock(side_effect=Signal))
+    recorder = Recorder(None)
+    pool = DeletePool(Answers(), recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
+    pool._todo = iter([PlannedRow(f"id-{number}", "wf", "processed", None, None) for number in range(3)])
+    pool._inbox.extend([Outcome("waits", "wf", "deleted")] * 90)
+    recorder.unwritten = MOST_UNRECORDED - 92
+    for paused, goes_on in ((True, False), (False, True), (False, True), (False, False)):
+        pool._paused = paused
+        with nullcontext() if goes_on else pytest.raises(Signal):
+            assert pool._next() is not None
+
+
+@pytest.mark.parametrize(
+    ("done", "total", "line"),
+    [
+        (0, 80, "deleted 0 of 80 (0 %), 0.0/s, time left unknown"),
+        (21, 80, "deleted 21 of 80 (26 %), 2.1/s, 28 s left"),
+        (0, 0, "deleted 0 of 0 (0 %), 0.0/s, time left unknown"),
+    ],
+)
+def test_progress(caplog: pytest.LogCaptureFixture, done: int, total: int, line: str) -> None:
+    caplog.set_level("INFO")
+    pool = DeletePool(Answers(), Recorder(None), workers=1, resolve_missing=failed)  # type: ignore[arg-type]
+    pool._finished, pool._total = done, total
+    pool._show_progress(10.0)
+    assert caplog.messages == [line]
+
+
+def test_who_waits_for_room_can_be_stopped() -> None:
+    room, check = Room(10), Mock(side_effect=Signal)
+    with room.taken(10, check), pytest.raises(Signal), room.taken(1, check):
+        pass
+    with room.taken(10, check):
+        assert check.call_count == 1
+
+
 def test_a_second_look_comes_between_deletes() -> None:
     client, recorder, looks = Answers(*[204] * 6), Recorder(None), []
     pool = DeletePool(client, recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
@@ -135,10 +181,6 @@ def test_a_second_look_comes_between_deletes() -> None:
     assert pool.run(iter(rows), 6, recheck=look, recheck_interval=0.0) == []
     assert looks
     assert recorder.counts["deleted"] == 6
-
-
-class Signal(BaseException):
-    """What a signal raises in the main thread."""
 
 
 class Hanging(Answers):
@@ -171,4 +213,6 @@ def test_what_is_in_flight_when_a_run_is_cut_short(monkeypatch: pytest.MonkeyPat
         pool.run(iter([PlannedRow("id-0", "wf", "processed", None, None)]), 1)
     assert recorder.counts == {"deleted": int(comes), "already_gone": 0, "failed": int(not comes), "not_attempted": 0}
     assert (recorder.has_unknown, recorder.unwritten) == (not comes, 0)
+    said = [(each.message, each.retryable) for each in recorder.failures.values()]
+    assert said == ([] if comes else [("it was in flight when the task had to end", True)])
     client.over.set()

@@ -123,6 +123,12 @@ def test_without_a_ledger_the_ids_of_what_is_gone_are_logged(
     assert caplog.messages == []
     recorder.tick()
     assert len(caplog.messages) == 5
+    recorder.record(Outcome("late", "wf", "deleted"))
+    now[0] = 215.0
+    recorder.tick()
+    recorder.record(Outcome("last", "wf", "deleted"))
+    recorder.close({})
+    assert caplog.messages[5:] == ["deleted: late", "deleted: last"]
 
 
 class Full(LocalFolder):
@@ -138,7 +144,8 @@ class Full(LocalFolder):
 def test_a_ledger_that_breaks_is_said_once_and_the_log_has_every_outcome(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    recorder = Recorder(Ledger(Full(tmp_path), Origin("x", "dag", "task")))
+    ledger = Ledger(Full(tmp_path), Origin("x", "dag", "task"))
+    recorder = Recorder(ledger)
     record(recorder, "deleted")
     with pytest.raises(AnyformatLedgerError, match="No space left"):
         recorder.flush()
@@ -147,9 +154,22 @@ def test_a_ledger_that_breaks_is_said_once_and_the_log_has_every_outcome(
     # From now on each goes to the log as it comes, and nothing more is tried or raised.
     recorder.record(Outcome("late-one", "wf", "deleted"))
     assert "late-one" in caplog.text
+    # A signal came between the two steps of it.
+    ledger.record(Outcome("cut-off", "wf", "deleted"))
     recorder.flush()
+    assert "cut-off" in caplog.text
     recorder.close({})
     assert list(tmp_path.rglob("*.json")) == []
+
+
+@pytest.mark.parametrize("due", [False, True])
+def test_a_ledger_says_when_it_is_to_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, due: bool) -> None:
+    ledger = Ledger(LocalFolder(tmp_path), Origin("x", "dag", "task"))
+    monkeypatch.setattr(ledger, "due", lambda: due)
+    recorder = Recorder(ledger)
+    record(recorder, "deleted")
+    recorder.tick()
+    assert recorder.unwritten == (0 if due else 1)
 
 
 @pytest.mark.parametrize("outcome", ["deleted", "unknown"])

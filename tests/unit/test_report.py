@@ -123,6 +123,7 @@ def test_markdown_tells_what_an_approver_has_to_know() -> None:
     assert cells(text, "workflow") == [["`wf`", "12"], ["`w2`", "1"], ["`w3`", "0"]]
     assert cells(text, "created") == [["2026-05", "13"]]
     assert cells(text, "kept because") == [["status_unknown", "1"], ["too_young", "1"]]
+    assert "| kept because | collections |" in text
     oldest_first = [each.collection_id for each in made.rows]
     numbered = [line for line in text.splitlines() if line[:1].isdigit()]
     assert numbered == [f"{n}. `{each}`" for n, each in enumerate(oldest_first[:10], 1)]
@@ -177,6 +178,7 @@ def test_holds_are_counted_and_not_named() -> None:
     ("months", "shown"),
     [
         pytest.param([(2026, 6), (2026, 6), (2026, 5)], [["2026-05", "1"], ["2026-06", "2"]], id="months"),
+        pytest.param([(2025, n) for n in range(1, 13)], [[f"2025-{n:02}", "1"] for n in range(1, 13)], id="a year's"),
         pytest.param(
             [(2025 + n // 12, n % 12 + 1) for n in range(5, 18)],
             [["2025", "7"], ["2026", "6"]],
@@ -230,6 +232,13 @@ def test_the_span_is_of_the_timestamp_that_counts() -> None:
         # By their creation it would be the other way round.
         assert text.index("2026-05-11 12:00 UTC") < text.index("2026-05-21 12:00 UTC")
         assert "2026-04" not in text
+
+
+def test_times_are_shown_to_the_minute() -> None:
+    moment = NOW.replace(second=59, microsecond=1)
+    text = plan_markdown(replace(plan(due(1)), made_at=moment, cutoff=moment))
+    assert "- Planned at: 2026-06-30 12:00 UTC" in text
+    assert "before 2026-06-30 12:00 UTC" in text
 
 
 def test_neither_names_nor_globs_are_shown() -> None:
