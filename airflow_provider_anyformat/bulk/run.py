@@ -162,7 +162,7 @@ class DeletionRun:
                 self._tries.before(row.collection_id for row in self.plan.rows)
             left = self._pool.run(
                 self._rows(),
-                len(self.plan.rows) - len(self._skipped),
+                len(self.plan.rows),
                 recheck=None if scan is None else partial(self._recheck, scan),
                 recheck_interval=RECHECK_INTERVAL,
             )

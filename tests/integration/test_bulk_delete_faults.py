@@ -281,5 +281,6 @@ class TestStopping:
         monkeypatch.setattr("airflow_provider_anyformat.api.client.AnyformatClient.delete_file_collection", broken)
         ran = run(delete(collection_ids=fill(sandbox, 30), max_workers=2))
         assert not ran.is_green
+        assert "unexpected ZeroDivisionError" in ran.words
         assert 1 <= ran.summary["failed"] <= 2
         assert ran.summary["not_attempted"] == 30 - ran.summary["failed"]

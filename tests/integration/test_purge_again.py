@@ -108,6 +108,20 @@ class TestSecondLook:
         assert len(lines.matching("stays: it is no longer due$")) == 5
         assert [each[1] for each in lines.matching(r"^(\d+) planned collections")] == ["5"]
 
+    def test_it_looks_again_at_all_from_the_next_row_on(self, sandbox: Sandbox, workflow: str) -> None:
+        old(sandbox, workflow, 60)
+        before: list[int] = []
+
+        def mangle(_: int, page: dict[str, Any]) -> dict[str, Any]:
+            if not sandbox.deleted:
+                return page
+            before.append(len(sandbox.deleted))
+            return {**page, "results": [{**row, "status": "in_progress"} for row in page["results"]]}
+
+        sandbox.mangle_page = mangle
+        summary = purged(workflow_id=workflow, max_workers=1)
+        assert (summary["deleted"], summary["kept"]) == (before[0], {"no_longer_due": 60 - before[0]})
+
     @on_both_versions
     def test_what_is_gone_is_not_asked_for(self, sandbox: Sandbox, workflow: str, tmp_path: Path, lines: Lines) -> None:
         ids = old(sandbox, workflow, 60)

@@ -208,11 +208,15 @@ class Hanging(Answers):
 def test_what_is_in_flight_when_a_run_is_cut_short(monkeypatch: pytest.MonkeyPatch, comes: bool) -> None:
     monkeypatch.setattr(pooling, "GRACE", 20.0 if comes else 0.1)
     client, recorder = Hanging(comes), Recorder(None)
+    flush = Mock(wraps=recorder.flush)
+    monkeypatch.setattr(recorder, "flush", flush)
     pool = DeletePool(client, recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
     with pytest.raises(Signal):
         pool.run(iter([PlannedRow("id-0", "wf", "processed", None, None)]), 1)
     assert recorder.counts == {"deleted": int(comes), "already_gone": 0, "failed": int(not comes), "not_attempted": 0}
     assert (recorder.has_unknown, recorder.unwritten) == (not comes, 0)
+    # What is known is written before the wait, and again after it.
+    assert flush.call_count == 2
     said = [(each.message, each.retryable) for each in recorder.failures.values()]
     assert said == ([] if comes else [("it was in flight when the task had to end", True)])
     client.over.set()

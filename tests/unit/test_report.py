@@ -9,7 +9,15 @@ from typing import Any
 
 import pytest
 
-from airflow_provider_anyformat.bulk.report import MOST_MARKDOWN, log_end, plan_markdown, plan_table
+from airflow_provider_anyformat.bulk.recorder import Recorder
+from airflow_provider_anyformat.bulk.report import (
+    MOST_MARKDOWN,
+    log_end,
+    make_summary,
+    numbers,
+    plan_markdown,
+    plan_table,
+)
 from airflow_provider_anyformat.retention.holds import Hold
 from airflow_provider_anyformat.retention.plan import Guards, PurgePlan
 from airflow_provider_anyformat.retention.policy import PlannedRow
@@ -170,6 +178,8 @@ def test_holds_are_counted_and_not_named() -> None:
     text = plan_markdown(plan(selection(row("a", 40), row("b", 40), policy=policy)))
     told = "- Legal holds: 2 ids, of which 2 matched no listed collection; 1 case, 1 file collection held"
     assert told in text.splitlines()
+    one = replace(POLICY, exclude_collection_ids=("a",))
+    assert "- Legal holds: 1 id" in plan_markdown(plan(selection(row("a", 40), policy=one))).splitlines()
     assert "nobody" not in text
     assert "secret" not in text
 
@@ -188,6 +198,11 @@ def test_holds_are_counted_and_not_named() -> None:
             [(year, 1) for year in range(2013, 2027)],
             [["2015 or earlier", "3"], *([str(year), "1"] for year in range(2016, 2027))],
             id="the earliest together",
+        ),
+        pytest.param(
+            [(2026, 2), *((year, 1) for year in range(2015, 2027))],
+            [*([str(year), "1"] for year in range(2015, 2026)), ["2026", "2"]],
+            id="as many years as fit",
         ),
     ],
 )
@@ -220,6 +235,12 @@ def test_the_last_line_adds_up(
         log_end({"ledger": None, **counts}, made, plan_only=plan_only)
 
     assert caplog.messages == [end]
+
+
+def test_what_a_run_that_had_to_end_knows_nothing_of_was_not_attempted() -> None:
+    assert make_summary(plan(due(5)), Recorder(None), None, 3)["not_attempted"] == 3
+    assert make_summary(plan(due(5)), Recorder(None), None)["not_attempted"] == 0
+    assert numbers({}) == "none"
 
 
 def test_the_span_is_of_the_timestamp_that_counts() -> None:
