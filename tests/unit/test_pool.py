@@ -132,7 +132,7 @@ def test_ids_that_are_all_missing(
 
 
 def test_no_thread_runs_far_ahead_of_the_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pooling.time, "sleep", Mock(side_effect=Signal))
+    monkeypatch.setattr("time.sleep", Mock(side_effect=Signal))
     recorder = Recorder(None)
     pool = DeletePool(Answers(), recorder, workers=1, resolve_missing=failed)  # type: ignore[arg-type]
     pool._todo = iter([PlannedRow(f"id-{number}", "wf", "processed", None, None) for number in range(3)])
@@ -215,7 +215,8 @@ def test_what_is_in_flight_when_a_run_is_cut_short(monkeypatch: pytest.MonkeyPat
         pool.run(iter([PlannedRow("id-0", "wf", "processed", None, None)]), 1)
     assert recorder.counts == {"deleted": int(comes), "already_gone": 0, "failed": int(not comes), "not_attempted": 0}
     assert (recorder.has_unknown, recorder.unwritten) == (not comes, 0)
-    # What is known is written before the wait, and again after it.
+    # What is known is written before the wait, and again after it; a second call has nothing to do.
+    pool.shutdown()
     assert flush.call_count == 2
     said = [(each.message, each.retryable) for each in recorder.failures.values()]
     assert said == ([] if comes else [("it was in flight when the task had to end", True)])
