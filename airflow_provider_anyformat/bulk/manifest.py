@@ -92,7 +92,7 @@ class Manifest:
         """
         try:
             lines = self._folder.read(self._name).splitlines()
-            self.rows = [_read(json.loads(line)) for line in lines]
+            self.rows = [_read(json.loads(line.decode("utf-8", "surrogateescape"))) for line in lines]
             with suppress(FileNotFoundError):
                 self.life = int(self._folder.read(f"{self._place}/{_LIFE}"))
         except FileNotFoundError:
