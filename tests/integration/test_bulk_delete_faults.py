@@ -18,6 +18,8 @@ from tests.support.ledgers import ledger_outcomes, ledger_rows
 from tests.support.sandboxes import FOREVER, any_of, at_request, connect, on_both_versions, statuses
 from tests.support.tasks import run
 
+pytestmark = pytest.mark.untraced
+
 delete = partial(DeleteFileCollectionsOperator, task_id="delete")
 
 

@@ -43,6 +43,8 @@ from tests.support.scripted import (
     silence,
 )
 
+pytestmark = pytest.mark.untraced
+
 ID = "b2c3d4e5-f6a7-8901-bcde-f12345678901"
 Maker = Callable[..., AnyformatClient]
 

@@ -34,6 +34,8 @@ from tests.support.scripted import (
     silence,
 )
 
+pytestmark = pytest.mark.untraced
+
 Maker = Callable[..., AnyformatClient]
 NOW = datetime(2026, 11, 24, 10, 0, 0, tzinfo=UTC)
 

@@ -25,6 +25,8 @@ from tests.support.ledgers import ledger_of
 from tests.support.sandboxes import QUICK, fill
 from tests.support.tasks import TaskInstance, purge
 
+pytestmark = pytest.mark.untraced
+
 PLAN = {
     "service",
     "workflows",

@@ -16,6 +16,8 @@ from tests.support.logs import Lines
 from tests.support.sandboxes import FOREVER, at_request, left, old, passes
 from tests.support.tasks import list_task, purge_task, run
 
+pytestmark = pytest.mark.untraced
+
 Payload = dict[str, Any]
 
 unlimited_purge = partial(purge_task, max_deletions="unlimited")

@@ -18,6 +18,8 @@ from tests.support.logs import Lines
 from tests.support.sandboxes import FOREVER, at_request, connect, left, old, on_both_versions, passes
 from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 
+pytestmark = pytest.mark.untraced
+
 
 class TestTwoAtOnce:
     @pytest.mark.parametrize("workers", [4, 16])

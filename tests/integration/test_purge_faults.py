@@ -30,6 +30,8 @@ from tests.support.sandboxes import (
 from tests.support.tasks import COUNTS, Ran, purge_task, purged, run
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.untraced
+
 
 class TestFaults:
     @on_both_versions

@@ -15,6 +15,8 @@ from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.sandboxes import connect, old
 from tests.support.tasks import run
 
+pytestmark = pytest.mark.untraced
+
 purge = partial(PurgeFileCollectionsOperator, task_id="purge", older_than="P90D")
 
 

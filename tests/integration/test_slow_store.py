@@ -23,6 +23,8 @@ from airflow_provider_anyformat.sandbox import Sandbox
 from tests.support.book import Book
 from tests.support.sandboxes import ago, old
 
+pytestmark = pytest.mark.untraced
+
 ROWS = 12_000
 MOST_AFTERWARDS = 8
 

@@ -22,6 +22,8 @@ from tests.support.s3_server import Request, S3Server
 from tests.support.sandboxes import QUICK, fill
 from tests.support.tasks import TaskInstance, purge
 
+pytestmark = pytest.mark.untraced
+
 _numbers = itertools.count()
 
 
