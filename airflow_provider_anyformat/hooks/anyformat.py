@@ -160,9 +160,11 @@ class AnyformatHook(BaseHook):
 
     def get_state(self, workflow_id: str, collection_id: str) -> RunState:
         """
-        Ask by a single request how the processing of a collection stands.
+        Ask once how the processing of a collection stands.
 
-        :raises AnyformatError: the answer does not say it.
+        :param workflow_id: the workflow.
+        :param collection_id: the collection.
+        :raises AnyformatError: the answer does not say.
         """
         return self.get_conn().look(workflow_id, collection_id)
 
@@ -187,6 +189,8 @@ class AnyformatHook(BaseHook):
         """
         Return the results of a collection, as received.
 
+        :param workflow_id: the workflow.
+        :param collection_id: the collection.
         :raises AnyformatNotReadyError: the processing has not ended yet.
         :raises AnyformatNoResultsError: there will be none.
         """

@@ -249,6 +249,15 @@ def test_every_page_is_in_a_table_of_contents() -> None:
     assert listed == set(PAGES)
 
 
+def test_the_reference_has_every_verb_of_the_hook() -> None:
+    # What Airflow's form and our own operators call is not for users.
+    internal = {"cancel", "shared_waits", "get_ui_field_behaviour", "get_connection_form_widgets"}
+    page = (ROOT / "docs" / "reference" / "hook.md").read_text()
+    (listed,) = re.findall(r"AnyformatHook\n   :members: (.*?)\n\n", page, re.DOTALL)
+    verbs = {name for name, value in vars(AnyformatHook).items() if name[0] != "_" and not isinstance(value, str)}
+    assert set(re.findall(r"\w+", listed)) == verbs - internal
+
+
 def test_the_reference_has_every_public_class() -> None:
     shown = "\n".join(page.read_text() for page in PAGES)
     for name in [*OPERATORS, "AnyformatHook", "AnyformatClient", "Sandbox"]:
