@@ -16,7 +16,7 @@ from airflow_provider_anyformat.bulk.batch import Batch, BatchOptions
 from airflow_provider_anyformat.bulk.documents import check_source, read_document, sha256, the_one
 from airflow_provider_anyformat.bulk.manifest import Manifest, Row
 from airflow_provider_anyformat.bulk.results import ResultsFolder
-from airflow_provider_anyformat.bulk.submitting import Try
+from airflow_provider_anyformat.bulk.submitting import STORE_KEY, DocumentRun, Try
 from airflow_provider_anyformat.exceptions import (
     AnyformatBulkError,
     AnyformatClientError,
@@ -31,6 +31,7 @@ from airflow_provider_anyformat.exceptions import (
 )
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.retention.plan import Origin
+from tests.support.workflow_runs import StateStore
 
 ORIGIN = Origin("https://api.example", "d", "t", run_id="r")
 START = datetime(2026, 1, 1, tzinfo=UTC)
@@ -168,10 +169,10 @@ def test_where_a_repeated_submit_is_recognised_nothing_is_looked_for(tmp_path: P
 @pytest.mark.parametrize(
     ("error", "status", "retryable", "submitted"),
     [
-        (AnyformatLostReplyError("lost", fate_unknown=True), "unknown", False, 12),
-        (AnyformatConnectionError("reset", fate_unknown=True), "submitting", True, 12),
-        (AnyformatServerError("down", status_code=503, retry_after=60.0), None, True, 12),
-        (AnyformatClientError("bad", status_code=422), "refused", False, 12),
+        (AnyformatLostReplyError("lost", fate_unknown=True), "unknown", False, 11),
+        (AnyformatConnectionError("reset", fate_unknown=True), "submitting", True, 11),
+        (AnyformatServerError("down", status_code=503, retry_after=60.0), None, True, 11),
+        (AnyformatClientError("bad", status_code=422), "refused", False, 11),
         # What every other submit would be told, too, ends it.
         (AnyformatServerError("down", status_code=503, retry_after=60.5), None, True, 1),
         *((AnyformatClientError("key", status_code=each), "refused", False, 1) for each in (401, 402, 403)),
@@ -180,7 +181,7 @@ def test_where_a_repeated_submit_is_recognised_nothing_is_looked_for(tmp_path: P
 def test_a_document_that_is_not_taken(
     tmp_path: Path, error: AnyformatError, status: str | None, retryable: bool, submitted: int
 ) -> None:
-    paths = documents(tmp_path, 12)
+    paths = documents(tmp_path, 11)
     service = Service(**{"00.pdf": error})
     # One after the other.
     made = batch(tmp_path, service, max_in_flight=1)
@@ -190,21 +191,21 @@ def test_a_document_that_is_not_taken(
     assert (bad.status, bad.error, bad.collection_id) == (status, str(error), None)
     assert (bad.finished_at is not None, bad.submitted_at is None) == (True, status is None)
     assert len([name for name in service.asked if name.endswith(".pdf") and not name.startswith("id-")]) == submitted
-    assert [each.status for each in others] == ["processed" if submitted > 1 else None] * 11
+    assert [each.status for each in others] == ["processed" if submitted > 1 else None] * 10
     with pytest.raises(AnyformatBulkError) as caught:
         made.raise_failures()
     assert (caught.value.retryable, caught.value.retry_after) == (retryable, error.retry_after)
     first, *told = str(caught.value).splitlines()
-    assert first.startswith(f"{13 - submitted} of 12 documents were not processed and stored; all are in ")
+    assert first.startswith(f"{12 - submitted} of 11 documents were not processed and stored; all are in ")
     assert told[0] == f"  {paths[0]}: {error}"
     assert told[1:2] == (
         [] if submitted > 1 else [f"  {paths[1]}: it was not submitted, because something stopped the rest"]
     )
-    assert told[10:] == ([] if submitted > 1 else ["  … and 2 more"])
+    assert told[10:] == ([] if submitted > 1 else ["  … and 1 more"])
     summary = made.summary()
     assert (summary["processed"], summary["failed"], len(summary["collection_ids"])) == (
         submitted - 1,
-        13 - submitted,
+        12 - submitted,
         submitted - 1,
     )
 
@@ -312,12 +313,14 @@ def test_time_runs_from_the_submit_or_from_the_beginning_of_a_retry(tmp_path: Pa
     assert made.deadline() == pytest.approx(now, abs=60)
 
 
-def test_no_more_than_allowed_are_in_flight(tmp_path: Path) -> None:
+def test_no_more_than_allowed_are_in_flight(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
     service = Service(**{f"id-{number:02}.pdf": RunState("queued") for number in range(5)})
     made = batch(tmp_path, service, max_in_flight=3)
     made.begin(documents(tmp_path, 5))
     assert made.run(wait=False) is False
     assert [each.status for each in made.manifest.rows] == ["submitted"] * 3 + [None] * 2
+    assert caplog.messages == ["0 of 5 documents are processed and stored, 0 in flight"]
 
 
 def test_documents_that_changed_or_are_not_given_again(tmp_path: Path) -> None:
@@ -366,6 +369,50 @@ def test_storage_that_does_not_answer(tmp_path: Path) -> None:
         check_source(SimpleNamespace(**away, stat=fail))
     with pytest.raises(AnyformatStorageError, match="could not be read: OSError: away"):
         read_document(SimpleNamespace(**away, stat=lambda: SimpleNamespace(st_size=1), read_bytes=fail), "a")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "kept", "shown", "once", "found"),
+    [
+        ({}, {"collection_id": "k", "life": 0}, ["x"], False, "id-a.pdf"),
+        ({"is_retry": True}, {"collection_id": "k", "life": 0}, ["x"], False, "k"),
+        ({"is_retry": True}, {"collection_id": "k", "life": 1}, ["x"], False, "x"),
+        ({"is_retry": True}, None, ["x"], False, "x"),
+        ({"is_retry": True}, "odd", [], False, "id-a.pdf"),
+        ({"is_retry": True}, None, ["x"], True, "id-a.pdf"),
+        ({"life": 2}, {"collection_id": "k", "life": 1}, ["x"], False, "id-a.pdf leaves collection k behind"),
+        ({"life": 2}, None, ["x", "y"], False, "id-a.pdf leaves collection x, y behind"),
+        ({"life": 2}, None, [], False, "id-a.pdf"),
+        ({"life": 2}, None, None, False, "id-a.pdf Could not"),
+    ],
+)
+def test_one_document(
+    caplog: pytest.LogCaptureFixture,
+    attempt: dict[str, Any],
+    kept: Any,
+    shown: list[str] | None,
+    once: bool,
+    found: str,
+) -> None:
+    service, store = Service(), StateStore({STORE_KEY: kept} if kept else {})
+    service.submits_once = once
+    service.listed = cast(Any, Broken()) if shown is None else [listed(each) for each in shown]
+    made = Try(ORIGIN, run_started=START, store=store, **attempt)
+    run = DocumentRun(service, "wf", "a.pdf", lambda: Document("a.pdf", b"x"), made, resubmit=False)  # type: ignore[arg-type]
+    collection_id, _, told = found.partition(" ")
+    assert run.submit_once() == collection_id
+    if service.asked:
+        assert store[STORE_KEY] == {"collection_id": "id-a.pdf", "life": made.life}
+    said = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(said) == bool(told)
+    assert all(told in each for each in said)
+
+
+class Broken:
+    """A listing that breaks off."""
+
+    def __iter__(self) -> Iterator[FileCollection]:
+        raise AnyformatServerError("down")
 
 
 def test_which_of_several_cannot_be_told() -> None:

@@ -76,6 +76,7 @@ def run(
     assert client.asked == [row.collection_id for row in rows[: len(client.asked)]]
     assert recorder.handled == len(client.asked) == len(rows) - len(left)
     assert recorder.unwritten == 0
+    assert pool._finished == recorder.handled - recorder.counts["not_attempted"]
     return pool, len(left)
 
 
