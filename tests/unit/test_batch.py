@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -276,6 +277,7 @@ def test_one_in_flight_is_looked_at_alone_and_may_be_gone(tmp_path: Path) -> Non
         ({"x": RunState("cancelled")}, "cancelled", "status cancelled", False),
         ({"results": AnyformatNoResultsError("none")}, "error", "none", False),
         ({"results": AnyformatNotReadyError("not yet", retry_after=7.0)}, "submitted", "not yet", True),
+        ({"results": AnyformatNotReadyError("not yet")}, "submitted", "not yet", True),
     ],
 )
 def test_how_a_run_ended(
@@ -293,7 +295,10 @@ def test_how_a_run_ended(
         return
     with pytest.raises(AnyformatBulkError) as caught:
         made.raise_failures()
-    assert (caught.value.retryable, caught.value.retry_after) == (retryable, 7.0 if retryable else None)
+    assert (caught.value.retryable, caught.value.retry_after) == (
+        retryable,
+        getattr(answers.get("results"), "retry_after", None),
+    )
 
 
 def test_time_runs_from_the_submit_or_from_the_beginning_of_a_retry(tmp_path: Path) -> None:
@@ -313,6 +318,21 @@ def test_time_runs_from_the_submit_or_from_the_beginning_of_a_retry(tmp_path: Pa
     assert made.deadline() == pytest.approx(now, abs=60)
 
 
+def test_that_a_document_is_being_submitted_is_on_storage_before_it_is(tmp_path: Path) -> None:
+    seen: list[Any] = []
+
+    class Watching(Service):
+        def run_workflow(self, workflow_id: str, document: Document, key: str, *, resubmit: bool) -> str:
+            seen.extend(json.loads(line)["status"] for line in Path(made.manifest.url).read_text().splitlines())
+            return super().run_workflow(workflow_id, document, key, resubmit=resubmit)
+
+    made = batch(tmp_path, Watching(), max_in_flight=1)
+    made.begin(documents(tmp_path, 2))
+    assert made.run()
+    assert seen[:2] == ["submitting", None]
+    assert seen[3] == "submitting"
+
+
 def test_no_more_than_allowed_are_in_flight(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("INFO")
     service = Service(**{f"id-{number:02}.pdf": RunState("queued") for number in range(5)})
@@ -324,14 +344,16 @@ def test_no_more_than_allowed_are_in_flight(tmp_path: Path, caplog: pytest.LogCa
 
 
 def test_documents_that_changed_or_are_not_given_again(tmp_path: Path) -> None:
-    paths = documents(tmp_path, 3)
+    paths = documents(tmp_path, 4)
     made = batch(tmp_path, Service())
     made.begin(paths)
     paths[0].write_text("other")
+    paths[3].unlink()
     made._sources.pop(str(paths[1]))
     assert made.run()
-    assert [each.status for each in made.manifest.rows] == ["refused", "refused", "processed"]
-    assert ["changed while" in str(each.error) for each in made.manifest.rows] == [True, False, False]
+    assert [each.status for each in made.manifest.rows] == ["refused", "refused", "processed", "refused"]
+    assert ["changed while" in str(each.error) for each in made.manifest.rows] == [True, False, False, False]
+    assert str(made.manifest.rows[3].error).startswith("documents: there is no file")
     assert "given to an earlier try only" in str(made.manifest.rows[1].error)
     odd = tmp_path / "a\nb.pdf"
     odd.write_text("x")
@@ -351,7 +373,7 @@ def test_a_manifest_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     path.with_name("manifest.cleared").unlink()
     again = Manifest(LocalFolder(tmp_path), "wf", ORIGIN)
     assert (again.load(), again.life) == (True, 0)
-    for content in ("no JSON", '{"document": "a"}'):
+    for content in ("no JSON", '{"document": "a", "document_name": "a", "sha256": "0"}'):
         path.write_text(content)
         with pytest.raises(AnyformatStorageError, match="cannot be read"):
             manifest.load()
