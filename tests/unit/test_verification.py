@@ -221,6 +221,17 @@ TAMPERED: dict[str, tuple[Callable[[Book], object], set[tuple[str, str]]]] = {
         ),
         {("run-3", "changed")},
     ),
+    "a link that is no hash": (
+        lambda b: forge(b, "run-3", lambda summary: summary["previous"].append(1)),
+        {("run-3", "changed")},
+    ),
+    "the plan's rows taken out, all of it fitting": (
+        lambda b: (
+            forge(b, "run-3", lambda summary: summary["sha256"].pop("plan.jsonl")),
+            next(b.path.rglob("run-3/1/*/plan.jsonl")).unlink(),
+        ),
+        {("run-3", each) for each in ("missing", "unplanned_outcome", "changed")},
+    ),
     "a signature without a key": (
         lambda b: (next(b.path.rglob("run-3/1/*")) / "summary.sig").write_bytes(b"x" * 64),
         {("run-3", "changed")},
