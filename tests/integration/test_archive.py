@@ -21,6 +21,7 @@ from airflow_provider_anyformat.retention.archive import Archive
 from airflow_provider_anyformat.retention.folder import LocalFolder
 from airflow_provider_anyformat.storage import open_folder
 from tests.support.ledgers import ledger_of
+from tests.support.logs import Lines
 from tests.support.s3_server import S3Server
 from tests.support.sandboxes import at_request, fill, on_both_versions
 from tests.support.tasks import TaskInstance, purge
@@ -128,6 +129,7 @@ def test_two_purges_at_once_share_an_archive(sandbox: Any, archive_path: str) ->
         pytest.param({"status": 200, "body": b"[1, 2]"}, True, id="no object"),
         pytest.param({"status": 200, "body": b"<html>"}, True, id="no JSON"),
         pytest.param({"status": 204}, True, id="no body"),
+        pytest.param({"status": 412, "body": b'{"error": "not ready"}'}, False, id="not ready"),
         pytest.param({"kind": "truncated"}, False, id="broken off"),
         pytest.param({"kind": "reset_before"}, False, id="reset"),
     ],
@@ -154,7 +156,7 @@ def test_without_its_results_a_collection_stays(
 @pytest.mark.parametrize("status", ["error", "cancelled"])
 @pytest.mark.parametrize("failure_status", [412, 422])
 def test_what_will_never_have_results_is_deleted(
-    sandbox: Any, tmp_path: Path, status: str, failure_status: int
+    sandbox: Any, tmp_path: Path, lines: Lines, status: str, failure_status: int
 ) -> None:
     workflow_id, due = fill(sandbox, 3)
     ended = sandbox.fill(workflow_id, 4, status=status, created_at=None)
@@ -177,6 +179,7 @@ def test_what_will_never_have_results_is_deleted(
     assert set(sandbox.deleted) == {*due, ended[0], ended[3]}
     assert (tmp_path / "archive" / workflow_id / f"{ended[0]}.json").read_bytes() == body
     assert summary["kept"] == {"no_results": 2, "too_young": 1}
+    assert len(lines.matching("stays: it has no results to archive")) == 2
     counts = {name: summary[name] for name in ("due", "requested", "deleted", "failed", "not_attempted")}
     assert counts == {"due": 7, "requested": 5, "deleted": 5, "failed": 0, "not_attempted": 0}
     (run,) = ledger_of(tmp_path / "ledger")

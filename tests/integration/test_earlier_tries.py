@@ -176,6 +176,15 @@ def test_limit_counts_a_dag_run_with_all_its_tries(sandbox: Sandbox, workflow: s
     assert "7 file collections after 5 in earlier tries" in ran.words
 
 
+def test_the_guard_counts_ids_that_earlier_tries_deleted(sandbox: Sandbox, workflow: str, tries: Tries) -> None:
+    ids = old(sandbox, workflow, 6)
+    assert tries.run(delete, collection_ids=ids[:3], max_deletions=5).is_green
+    ran = tries.run(delete, collection_ids=ids[3:], max_deletions=5)
+    assert ran.is_final
+    assert "3 file collections after 3 in earlier tries" in ran.words
+    assert sandbox.deleted == dict.fromkeys(ids[:3], 1)
+
+
 def test_where_nothing_is_known_limit_counts_each_try_and_says_so(
     sandbox: Sandbox, workflow: str, tmp_path: Path, lines: Lines
 ) -> None:

@@ -324,6 +324,7 @@ class TestPlanOnly:
         assert table
         assert ids[0] in lines.text
         assert summary["plan_digest"] in lines.text
+        assert lines.last.getMessage() == "plan only, nothing was deleted: would delete 12, keep 5 of 17"
 
     @pytest.mark.parametrize("plan_only", ["maybe", None, "", 1], ids=repr)
     def test_nonsense_is_no_false(self, sandbox: Sandbox, workflow: str, plan_only: Any) -> None:

@@ -137,7 +137,7 @@ class TestSecondLook:
 
     @pytest.mark.parametrize("unclear", [False, True])
     def test_what_it_does_not_show_is_not_gone_for_that(
-        self, sandbox: Sandbox, workflow: str, tmp_path: Path, unclear: bool
+        self, sandbox: Sandbox, workflow: str, tmp_path: Path, lines: Lines, unclear: bool
     ) -> None:
         """One was uploaded for each that the listing skipped: the count is the same."""
         ids = old(sandbox, workflow, 60)
@@ -157,6 +157,7 @@ class TestSecondLook:
         assert (summary["deleted"], summary["already_gone"], summary["kept"]) == (55, 0, {"not_listed": 5})
         outcomes = ledger_outcomes(summary["ledger"])
         assert {outcomes[each] for each in hidden} == {"not_attempted"}
+        assert len(lines.matching("stays: the server does not say that it is gone")) == 5
 
     def test_what_became_due_since_is_not_in_the_plan(self, sandbox: Sandbox, workflow: str) -> None:
         ids = old(sandbox, workflow, 50)
