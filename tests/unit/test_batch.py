@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,13 +96,13 @@ def row(name: str, **changes: Any) -> Row:
     return Row(f"/in/{name}", name.rpartition("/")[2], sha256(name.encode("utf-8", "surrogateescape")), **changes)
 
 
-def batch(folder: Path, service: Service, *rows: Row, retry: bool = False, **options: Any) -> Batch:
+def batch(folder: Path, service: Service, *rows: Row, retry: bool = False, life: int = 0, **options: Any) -> Batch:
     """Make a try of a batch whose manifest, if there is one, has these rows."""
     given = {"max_in_flight": 100, "poll_interval": 0.0, "timeout": timedelta(hours=1), "resubmit": False} | options
     results = ResultsFolder(LocalFolder(folder / "out"))
     if rows:
         Manifest(results.folder, "wf", ORIGIN).create(list(rows), 0)
-    attempt = Try(ORIGIN, is_retry=retry, run_started=START)
+    attempt = Try(ORIGIN, life, is_retry=retry, run_started=START)
     return Batch(service, "wf", BatchOptions(results, **given), attempt)  # type: ignore[arg-type]
 
 
@@ -211,11 +211,11 @@ def test_a_document_that_is_not_taken(
     )
 
 
-@pytest.mark.parametrize(("failing", "asked"), [(19, 25), (25, 20)])
-def test_twenty_failures_in_a_row_end_it(tmp_path: Path, failing: int, asked: int) -> None:
-    service = Service(**{f"{number:02}.pdf": DOWN for number in range(failing)})
+@pytest.mark.parametrize(("failing", "asked"), [([*range(19), *range(20, 39)], 40), (range(25), 20)])
+def test_twenty_failures_in_a_row_end_it(tmp_path: Path, failing: Sequence[int], asked: int) -> None:
+    service = Service(**{f"{number:02}.pdf": DOWN for number in failing})
     made = batch(tmp_path, service, max_in_flight=1)
-    made.begin(documents(tmp_path, 25))
+    made.begin(documents(tmp_path, 40))
     assert made.run()
     assert len([name for name in service.asked if name.endswith(".pdf") and not name.startswith("id-")]) == asked
 
@@ -380,6 +380,31 @@ def test_a_manifest_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(AnyformatValueError, match=r"cannot be written.*; grant the rights"):
         Manifest(LocalFolder(tmp_path / "file"), "wf", ORIGIN).create([], 0)
+
+
+def test_a_cleared_batch_begins_anew(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made = batch(tmp_path, Service(), row("a.pdf", status="submitted", collection_id="x"), row("b.pdf"), life=1)
+    made.begin(documents(tmp_path, 2))
+    assert [each.collection_id for each in made.manifest.rows] == [None, None]
+    assert made.manifest.life == 1
+    (told,) = caplog.messages
+    assert told.endswith("leaves these collections behind: ['x']")
+
+
+def test_results_that_are_not_safely_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = LocalFolder(tmp_path / "out")
+    results = ResultsFolder(folder)
+    results.check_writable()
+    assert (results.keep("wf", "x", b"{}"), list(folder.files())) == (f"{folder.url}/wf/x.json", ["wf/x.json"])
+    monkeypatch.setattr(folder, "read", lambda _: b"[ ]")
+    with pytest.raises(AnyformatStorageError, match="read back with other content: 3 bytes instead of 2"):
+        results.keep("wf", "x", b"{}")
+    (tmp_path / "file").touch()
+    broken = ResultsFolder(LocalFolder(tmp_path / "file"))
+    with pytest.raises(AnyformatStorageError, match="collection x could not be stored"):
+        broken.keep("wf", "x", b"{}")
+    with pytest.raises(AnyformatValueError, match=r"cannot be written to .* grant the rights"):
+        broken.check_writable()
 
 
 def test_storage_that_does_not_answer(tmp_path: Path) -> None:
