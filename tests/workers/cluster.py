@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,15 +32,18 @@ class Cluster:
         self._awaited, self._reached = 0, threading.Event()
         sandbox.on_request.append(self._count)
 
-    def start_worker(self, name: str) -> None:
-        """Start a worker, and return when it takes tasks."""
-        connection = json.loads(self.sandbox.conn_json()) | {"host": f"http://{HOSTS[name]}:{self.sandbox.port}"}
-        environment = self.airflow.environment | {"AIRFLOW_CONN_ANYFORMAT_DEFAULT": json.dumps(connection)}
-        options = ["--celery-hostname", name, "--pid", str(self.airflow.home / f"{name}.pid"), "--skip-serve-logs"]
+    def start_workers(self, *names: str) -> None:
+        """Start workers, and return when they take tasks."""
         processes = self.airflow.processes
-        processes.start(name, [*AIRFLOW, "celery", "worker", "--concurrency", str(CONCURRENCY), *options], environment)
-        self._starts[name] += 1
-        processes.wait_for(lambda: processes.log(name).count(f"{name} ready") == self._starts[name], name, 60)
+        for name in names:
+            connection = json.loads(self.sandbox.conn_json()) | {"host": f"http://{HOSTS[name]}:{self.sandbox.port}"}
+            environment = self.airflow.environment | {"AIRFLOW_CONN_ANYFORMAT_DEFAULT": json.dumps(connection)}
+            options = ["--celery-hostname", name, "--pid", str(self.airflow.home / f"{name}.pid"), "--skip-serve-logs"]
+            command = [*AIRFLOW, "celery", "worker", "--concurrency", str(CONCURRENCY), *options]
+            processes.start(name, command, environment)
+            self._starts[name] += 1
+        for name in names:
+            processes.wait_for(partial(self._is_ready, name), name, 60)
 
     def wait_for_deletes(self, number: int, seconds: float) -> None:
         """Return in the moment in which so many deletes have arrived at the server, which is amid many more."""
@@ -48,6 +52,9 @@ class Cluster:
         if self._seen < number and not self._reached.wait(seconds):
             self.airflow.processes.check()
             pytest.fail(f"the server saw {self._seen} deletes in {seconds:.0f} s, not {number}")
+
+    def _is_ready(self, name: str) -> bool:
+        return self.airflow.processes.log(name).count(f"{name} ready") == self._starts[name]
 
     def _count(self, record: RequestRecord) -> None:
         self._seen += record.method == "DELETE"

@@ -1,5 +1,5 @@
 """
-Airflow 3.3.2 as it runs in earnest: CeleryExecutor, Redis, Postgres, two workers. One for each test.
+Airflow 3.3.2 as it runs in earnest: CeleryExecutor, Redis, Postgres, two workers.
 
 ``make test-workers`` runs it. Redis and Postgres come out of Debian's packages, and are installed if they are missing.
 """
@@ -50,8 +50,7 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     ):
         airflow.set_variable("anyformat_ledger_path", str(ledger))
         started = Cluster(airflow, sandbox, ledger)
-        for name in HOSTS:
-            started.start_worker(name)
+        started.start_workers(*HOSTS)
         yield started
 
 

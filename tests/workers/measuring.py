@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from airflow_provider_anyformat.sandbox.settings import RequestRecord
 
-LIMIT, WINDOW = 250, 10.0
+LIMIT, WINDOW = 400, 10.0
 
 
 @dataclass

@@ -64,11 +64,12 @@ def tries(ledger: Path) -> dict[tuple[int, int], tuple[dict[str, str], bool]]:
     return found
 
 
-def check_server(sandbox: Sandbox, workflow: Workflow) -> None:
+def check_server(sandbox: Sandbox, *workflows: Workflow) -> None:
     """See that all that was due is gone, was deleted once, and nothing else was."""
-    assert sandbox.deleted == dict.fromkeys(workflow.due, 1)
-    left = {row["id"] for row in sandbox.collections(workflow.id)}
-    assert left == {*workflow.held, *workflow.others}
+    assert sandbox.deleted == {each: 1 for workflow in workflows for each in workflow.due}
+    for workflow in workflows:
+        left = {row["id"] for row in sandbox.collections(workflow.id)}
+        assert left == {*workflow.held, *workflow.others}
     assert sandbox.cancelled == set()
 
 
@@ -94,33 +95,35 @@ def check_ledger(ledger: Path, workflow: Workflow) -> tuple[int, int]:
     return len(killed), len(lost)
 
 
-def test_mapped_batches_survive_a_dead_worker_an_outage_and_a_new_scheduler(cluster: Cluster, tell: list[str]) -> None:
+def test_batches_survive_a_dead_worker_an_outage_and_a_new_scheduler_and_one_task_is_as_fast(
+    cluster: Cluster, tell: list[str]
+) -> None:
     airflow, sandbox = cluster.airflow, cluster.sandbox
-    workflow = fill(sandbox, 5000)
+    spread = fill(sandbox, 4000)
     dag_id = "example_anyformat_purge_batches"
-    run_id = airflow.trigger(dag_id, workflow.conf)
+    run_id = airflow.trigger(dag_id, spread.conf)
 
-    cluster.wait_for_deletes(1200, 120)
+    cluster.wait_for_deletes(1000, 120)
     killed_at = time.time()
     airflow.processes.kill("worker-2")
     # As long as Kubernetes takes for a new pod.
-    time.sleep(20)
-    cluster.start_worker("worker-2")
+    time.sleep(10)
+    cluster.start_workers("worker-2")
 
-    cluster.wait_for_deletes(3000, 120)
+    cluster.wait_for_deletes(2300, 120)
     outage = time.time()
     sandbox.fail_rate(1.0, (503,))
     time.sleep(OUTAGE)
     sandbox.clear_faults()
     outage_ends = time.time()
 
-    cluster.wait_for_deletes(3800, 120)
+    cluster.wait_for_deletes(3000, 120)
     airflow.processes.stop("scheduler")
     airflow.start("scheduler")
 
     assert airflow.wait_for_run(dag_id, run_id, 240) == "success"
-    check_server(sandbox, workflow)
-    killed, lost = check_ledger(cluster.ledger, workflow)
+    check_server(sandbox, spread)
+    killed, lost = check_ledger(cluster.ledger / dag_id, spread)
     replaced = next(
         record.time
         for record in sandbox.requests
@@ -133,20 +136,21 @@ def test_mapped_batches_survive_a_dead_worker_an_outage_and_a_new_scheduler(clus
     assert lost > 0
     assert any(record.status == 503 for record in sandbox.requests)
     assert figures.refused <= 0.02
-    assert figures.measured >= 5 * WINDOW
+    assert figures.measured >= 3 * WINDOW
     assert figures.throughput >= 0.9
 
-
-def test_the_same_in_one_task(cluster: Cluster, tell: list[str]) -> None:
-    airflow, sandbox = cluster.airflow, cluster.sandbox
-    workflow = fill(sandbox, 2500)
-    run_id = airflow.trigger("purge_in_one_task", workflow.conf)
+    # The server's window in which the batches ended is over, so that the next request begins one.
+    time.sleep(max(0.0, sandbox.requests[-1].time + WINDOW - time.time()))
+    sandbox.clear_requests()
+    single = fill(sandbox, 2000)
+    run_id = airflow.trigger("purge_in_one_task", single.conf)
 
     assert airflow.wait_for_run("purge_in_one_task", run_id, 240) == "success"
-    check_server(sandbox, workflow)
-    check_ledger(cluster.ledger, workflow)
+    check_server(sandbox, spread, single)
+    check_ledger(cluster.ledger / "purge_in_one_task", single)
     figures = measure(sandbox.requests, 1)
     tell.append(f"one task: {figures}")
     tell.append(f"the limit: {LIMIT} requests in {WINDOW:g} s; the machine: {os.cpu_count()} cores")
     assert figures.refused <= 0.02
+    assert figures.measured >= 3 * WINDOW
     assert figures.throughput >= 0.9
