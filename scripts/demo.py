@@ -1,8 +1,8 @@
 """
 Run real DAGs against a local sandbox; show what was on the server before, what each DAG did, and what is there after.
 
-Everything is in ``.airflow/demo``, which git ignores: Airflow's home, its database, the full logs. The sandbox is a
-child process on a free port. Nothing else is asked or touched, whatever the environment says.
+Everything is in ``.airflow/demo``, which git ignores: Airflow's home, its database, the full logs. The sandbox is
+part of this process, on a free port. Nothing else is asked or touched, whatever the environment says.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from airflow_provider_anyformat.sandbox import Sandbox
 from scripts.processes import bare_environment
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -37,7 +37,6 @@ DAG_FILES = (
     ROOT / "scripts" / "demo_dags" / "malformed_id.py",
     ROOT / "example_dags" / "example_anyformat_nightly_purge.py",
 )
-KEY = "af_demo_key_of_the_sandbox"
 KEPT = 3
 STEP_SECONDS = 300
 STARTED = re.compile(r"\[DAG TEST\] starting task_id=(\S+)")
@@ -98,31 +97,17 @@ def working(what: str) -> Iterator[None]:
 class Demo:
     """The sandbox that the DAGs speak with, the environment they run in, and what is to be checked at the end."""
 
-    url: str
-    workflow_id: str
+    sandbox: Sandbox
     environment: dict[str, str]
     failures: list[str] = field(default_factory=list)
 
-    def ask(self, path: str) -> Any:
-        """Read from the sandbox's own control address."""
-        with urllib.request.urlopen(f"{self.url}/_sandbox/{path}", timeout=10) as reply:  # noqa: S310 - loopback
-            return json.load(reply)
+    def fill(self, workflow_id: str, n: int, days: int, status: str = "processed") -> None:
+        """Put collections of that age into a workflow."""
+        self.sandbox.fill(workflow_id, n, status=status, created_at=datetime.now(UTC) - timedelta(days=days))
 
-    def count(self, workflow_id: str = "") -> int:
-        """Count the collections of a workflow; default: the first."""
-        wanted = workflow_id or self.workflow_id
-        return sum(flow["count"] for flow in self.ask("state")["workflows"] if flow["id"] == wanted)
-
-    def fill(self, n: int, days: int, status: str = "processed", workflow_id: str | None = None) -> str:
-        """Put collections of that age into a workflow, by default into a new one; return the workflow's id."""
-        created_at = datetime.now(UTC) - timedelta(days=days)
-        wish = {"workflow_id": workflow_id, "n": n, "status": status, "created_at": created_at.isoformat()}
-        request = urllib.request.Request(  # noqa: S310 - loopback
-            f"{self.url}/_sandbox/fill", json.dumps(wish).encode(), {"Content-Type": "application/json"}
-        )
-        with urllib.request.urlopen(request, timeout=10) as reply:  # noqa: S310 - loopback
-            filled: str = json.load(reply)["workflow_id"]
-        return filled
+    def count(self, workflow_id: str) -> int:
+        """Count the collections of a workflow."""
+        return len(self.sandbox.collections(workflow_id))
 
     def airflow(self, *arguments: str, log: str, database: str = "airflow.db") -> tuple[int, str]:
         """Run an ``airflow`` command; its whole output goes into a file of the demo's folder."""
@@ -153,7 +138,7 @@ class Demo:
         return styled("✗", "red")
 
 
-def _environment(url: str) -> dict[str, str]:
+def _environment(sandbox: Sandbox) -> dict[str, str]:
     return bare_environment(
         AIRFLOW_HOME=str(HOME),
         AIRFLOW__CORE__DAGS_FOLDER=str(HOME / "dags"),
@@ -162,36 +147,8 @@ def _environment(url: str) -> dict[str, str]:
         AIRFLOW_VAR_ANYFORMAT_LEDGER_PATH=str(LEDGER),
         AIRFLOW_VAR_ANYFORMAT_DOCUMENTS_PATH=str(DOCUMENTS),
         AIRFLOW_VAR_ANYFORMAT_RESULTS_PATH=str(RESULTS),
-        AIRFLOW_CONN_ANYFORMAT_DEFAULT=json.dumps({"conn_type": "anyformat", "host": url, "password": KEY}),
+        **sandbox.conn_env(),
     )
-
-
-@contextmanager
-def sandbox() -> Iterator[Demo]:
-    """Start the sandbox with a few collections, and end it whatever happens."""
-    command = [sys.executable, "-m", "airflow_provider_anyformat.sandbox"]
-    options = ["--port", "0", "--key", KEY, "--collections", str(KEPT), "--days", "30"]
-    process = subprocess.Popen(
-        [*command, *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    try:
-        greeting = ""
-        while process.stdout is not None and not greeting.count("\nworkflow: "):
-            line = process.stdout.readline()
-            if not line:
-                raise DemoFailedError(f"the sandbox did not start: {greeting}")
-            greeting += line
-        url, workflow = re.search(r"http://\S+", greeting), re.search(r"^workflow: (\S+)", greeting, re.MULTILINE)
-        if url is None or workflow is None:
-            raise DemoFailedError(f"the sandbox did not say where it is: {greeting}")
-        yield Demo(url[0], workflow[1], _environment(url[0]))
-    finally:
-        process.terminate()
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 def documents(demo: Demo) -> None:
@@ -200,10 +157,12 @@ def documents(demo: Demo) -> None:
     DOCUMENTS.mkdir()
     for number in range(1, 6):
         (DOCUMENTS / f"invoice-{number}.txt").write_text(f"Invoice {4710 + number}, total {number * 99}.00 EUR")
-    before = demo.count()
-    succeeded, log = demo.run_dag("example_anyformat_run_batch", workflow_id=demo.workflow_id)
-    deleted, after = demo.ask("state")["deleted"], demo.count()
-    stored = sorted(RESULTS.glob(f"{demo.workflow_id}/*.json"))
+    workflow_id = demo.sandbox.add_workflow()
+    demo.fill(workflow_id, KEPT, days=30)
+    before = demo.count(workflow_id)
+    succeeded, log = demo.run_dag("example_anyformat_run_batch", workflow_id=workflow_id)
+    deleted, after = demo.sandbox.deleted, demo.count(workflow_id)
+    stored = sorted(RESULTS.glob(f"{workflow_id}/*.json"))
     right = succeeded and before == after == KEPT and len(stored) == 5 and deleted == {path.stem: 1 for path in stored}
     row("before", f"{plural(before, 'collection')} on the server, 5 documents here")
     row("the DAG", f"{', '.join(dict.fromkeys(STARTED.findall(log)))}: {'succeeded' if succeeded else 'failed'}")
@@ -218,9 +177,9 @@ def documents(demo: Demo) -> None:
 def nightly_purge(demo: Demo) -> None:
     """Show a purge: what was listed, why each was kept, what was deleted, and the ledger."""
     heading("2. A nightly purge deletes what is processed and older than 90 days")
-    workflow_id = demo.fill(6, days=120)
-    for n, days, status in ((4, 10, "processed"), (1, 120, "error"), (1, 120, "in_progress")):
-        demo.fill(n, days, status, workflow_id)
+    workflow_id = demo.sandbox.add_workflow()
+    for n, days, status in ((6, 120, "processed"), (4, 10, "processed"), (1, 120, "error"), (1, 120, "in_progress")):
+        demo.fill(workflow_id, n, days, status)
     before = demo.count(workflow_id)
     succeeded, _ = demo.run_dag("example_anyformat_nightly_purge", workflow_id=workflow_id)
     after = demo.count(workflow_id)
@@ -250,7 +209,7 @@ def malformed_id(demo: Demo, run: Future[tuple[int, str]]) -> None:
         code, log = run.result()
     said = ERROR.search(log)
     words = said["text"] if said else "nothing"
-    asked = [request for request in demo.ask("requests?method=DELETE") if "not-a-uuid" in request["path"]]
+    asked = demo.sandbox.requests_to("DELETE", "not-a-uuid")
     right = code != 0 and "HTTP 422" in words and "uuid_parsing" in words and len(asked) == 1
     row("the task", words.replace("\n", "\n" + " " * 12))
     mark = demo.check(right, f"the refusal: {words!r}, {len(asked)} requests")
@@ -282,7 +241,8 @@ def main() -> int:
     for file in DAG_FILES:
         shutil.copy(file, HOME / "dags")
     try:
-        with sandbox() as demo:
+        with Sandbox() as sandbox:
+            demo = Demo(sandbox, _environment(sandbox))
             show(demo)
             failures = demo.failures
     except (DemoFailedError, OSError, subprocess.TimeoutExpired) as error:
