@@ -89,7 +89,7 @@ release-check: tools docs ## build the distribution, test it installed on four A
 	@$(PYTHON) -m scripts.release_check $(TOOLS)
 
 pins: tools ## resolve constraints/ anew
-	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python -m scripts.pin $(TOOLS)/bin/uv
+	@UV_SYSTEM_CERTS=1 $(TOOLS)/bin/python -m scripts.pin
 
 clean: ## remove environments, caches and build results
 	@rm -rf .venv .venv-* .airflow .cache build dist htmlcov .coverage .coverage.* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache mutants

@@ -1,4 +1,4 @@
-"""Look into the built wheel (``contents FOLDER``), and use the installed one as Airflow does (``imports``)."""
+"""Look into the built wheel; as a command, use the installed one as Airflow does."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def imports() -> None:
 
 
 if __name__ == "__main__":
-    contents(Path(sys.argv[2])) if sys.argv[1] == "contents" else imports()
+    imports()

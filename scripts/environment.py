@@ -19,7 +19,9 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-UV = "uv>=0.5,<1"
+# uv is in an environment of its own, which makes all others.
+UV_FOLDER = ROOT / ".cache" / "uv"
+UV = UV_FOLDER / "bin" / "uv"
 ASK_VERSION = "import sys; print('%d.%d' % sys.version_info[:2])"
 # The Pythons that each major version of Airflow runs on, of those that this package is tested with.
 PYTHONS = {"2": ("3.11", "3.12"), "3": ("3.11", "3.12", "3.13")}
@@ -72,18 +74,22 @@ def _fingerprint(python: str, pins: Path, extra: str) -> str:
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
 
-def _environment(pins: Path, python: Path) -> dict[str, str]:
+def _bare() -> dict[str, str]:
     variables = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
     variables.pop("VIRTUAL_ENV", None)
+    return variables | {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_PROGRESS": "1"}
+
+
+def _environment(pins: Path) -> dict[str, str]:
+    variables = _bare()
     variables.setdefault("UV_SYSTEM_CERTS", "1")
     # Else the first import of Airflow compiles a thousand files.
     variables.setdefault("UV_COMPILE_BYTECODE", "1")
     # The build backend is pinned like all else. Which variable pip reads for it depends on pip's age.
     variables |= {"UV_BUILD_CONSTRAINT": str(pins), "PIP_BUILD_CONSTRAINT": str(pins), "PIP_CONSTRAINT": str(pins)}
-    variables |= {"PIP_DISABLE_PIP_VERSION_CHECK": "1", "UV_NO_PROGRESS": "1"}
-    if "UV_DEFAULT_INDEX" not in variables:
+    if "UV_DEFAULT_INDEX" not in variables and UV.exists():
         asked = subprocess.run(
-            [str(python), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
+            [UV.with_name("python"), "-m", "pip", "config", "list"], capture_output=True, text=True, check=False
         )
         # A line such as global.index…='…'; the extra ones have another beginning.
         named = re.search(r"^global\.index\S*='(.*)'$", asked.stdout, re.MULTILINE)
@@ -93,14 +99,25 @@ def _environment(pins: Path, python: Path) -> dict[str, str]:
     return variables
 
 
+def fetch_uv() -> bool:
+    """Fetch uv if it is not there yet; return whether it is there now."""
+    if not UV.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(UV_FOLDER)], capture_output=True, check=False)
+        command = [str(UV.with_name("python")), "-m", "pip", "install", "--quiet", "--no-input", "uv>=0.5,<1"]
+        if UV.with_name("python").exists():
+            subprocess.run(command, env=_bare(), stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    return UV.exists()
+
+
 def create(folder: Path, python: str) -> None:
     """
-    Make an empty virtual environment in place of whatever is there.
+    Make an empty virtual environment in place of whatever is there; without pip, if uv will install.
 
     :raises EnvironmentFailedError: this Python makes none.
     """
     shutil.rmtree(folder, ignore_errors=True)
-    if subprocess.run([python, "-m", "venv", str(folder)], check=False).returncode != 0:
+    options = ["--without-pip"] if fetch_uv() else []
+    if subprocess.run([python, "-m", "venv", *options, str(folder)], check=False).returncode != 0:
         raise EnvironmentFailedError(f"{python} could not make a virtual environment; is its venv module installed?")
 
 
@@ -111,18 +128,16 @@ def install(folder: Path, pins: Path, *wanted: str) -> None:
     :param wanted: as on pip's command line.
     :raises EnvironmentFailedError: neither could.
     """
-    python = folder / "bin" / "python"
-    variables = _environment(pins, python)
+    python = str(folder / "bin" / "python")
+    variables = _environment(pins)
     what = [*wanted, "--constraint", str(pins)]
-    pip = [str(python), "-m", "pip", "install", "--quiet", "--no-input"]
-
-    without_pins = {name: value for name, value in variables.items() if not name.startswith("PIP_C")}
-    fetched = subprocess.run([*pip, UV], env=without_pins, stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if fetched.returncode == 0:
-        uv = [str(folder / "bin" / "uv"), "pip", "install", "--quiet", "--python", str(python)]
+    if fetch_uv():
+        uv = [str(UV), "pip", "install", "--quiet", "--python", python]
         if subprocess.run([*uv, *what], env=variables, stdin=subprocess.DEVNULL, check=False).returncode == 0:
             return
     print("uv did not do it; installing with pip, which takes a minute or two", flush=True)
+    subprocess.run([python, "-m", "ensurepip"], env=variables, capture_output=True, check=False)
+    pip = [python, "-m", "pip", "install", "--quiet", "--no-input"]
     if subprocess.run([*pip, *what], env=variables, stdin=subprocess.DEVNULL, check=False).returncode != 0:
         raise EnvironmentFailedError(f"pip could not install the packages of {pins}; its own words are above")
 

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import subprocess
-import sys
 import tempfile
 import tomllib
 from pathlib import Path
 
-from scripts.environment import PYTHONS, ROOT
+from scripts.environment import PYTHONS, ROOT, UV, fetch_uv
 
 LINES = ("3.3.2", "3.1.8", "2.11.2")
 # The one whose environments the pages are built in, and Celery workers are tried in.
@@ -24,31 +23,31 @@ OLDEST_AIRFLOW = "2.11.0"
 SDKS = ("0.5.0", "0.7.0", "1.18.0")
 
 
-def resolve(uv: str, python: str, requirements: list[str], constraints: list[str], *options: str) -> list[str]:
+def resolve(python: str, requirements: list[str], constraints: list[str], *options: str) -> list[str]:
     """Resolve requirements for a Python version, and give the lines ``name==version``."""
     with tempfile.TemporaryDirectory() as folder:
         wanted, bounds = Path(folder, "requirements.in"), Path(folder, "constraints.txt")
         wanted.write_text("\n".join(requirements))
         bounds.write_text("\n".join(constraints))
-        command = [uv, "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
+        command = [str(UV), "pip", "compile", "--quiet", "--no-header", "--no-annotate", "--python-version", python]
         done = subprocess.run(
             [*command, *options, "--constraint", str(bounds), str(wanted)], check=True, capture_output=True, text=True
         )
     return [line for line in done.stdout.splitlines() if re.fullmatch(r"[A-Za-z0-9._-]+==[^\s;@]+", line)]
 
 
-def for_all(uv: str, pythons: tuple[str, ...], requirements: list[str], constraints: list[str]) -> list[str]:
+def for_all(pythons: tuple[str, ...], requirements: list[str], constraints: list[str]) -> list[str]:
     """Resolve for each Python in turn, holding what the ones before settled."""
     settled: dict[str, str] = {}
     for python in pythons:
-        for line in resolve(uv, python, requirements, [*constraints, *settled.values()]):
+        for line in resolve(python, requirements, [*constraints, *settled.values()]):
             settled.setdefault(line.partition("==")[0], line)
     return sorted(settled.values())
 
 
 def main() -> None:
-    """Write the files; the one argument is the path of uv."""
-    uv = sys.argv[1]
+    """Write the files."""
+    fetch_uv()
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     direct = [*project["dependencies"], *extras["sandbox"]]
@@ -62,23 +61,21 @@ def main() -> None:
 
     files = {
         f"airflow-{airflow}.txt": for_all(
-            uv, PYTHONS[airflow[0]], [*everything, *(more if airflow == FULL else ())], [f"apache-airflow=={airflow}"]
+            PYTHONS[airflow[0]], [*everything, *(more if airflow == FULL else ())], [f"apache-airflow=={airflow}"]
         )
         for airflow in LINES
     }
     # Only what users install has lower bounds that mean something: the tools are as new as these allow.
     names = {re.split(r"[^A-Za-z0-9-]", requirement)[0] for requirement in direct}
-    lowest = resolve(
-        uv, PYTHONS["2"][0], direct, [f"apache-airflow=={OLDEST_AIRFLOW}"], "--resolution", "lowest-direct"
-    )
+    lowest = resolve(PYTHONS["2"][0], direct, [f"apache-airflow=={OLDEST_AIRFLOW}"], "--resolution", "lowest-direct")
     held = [line for line in lowest if line.partition("==")[0] in names]
     # Airflow 2.11.0 leaves it without an upper bound, but its ObjectStoragePath refuses s3:// from 0.3 on.
     held.append("universal-pathlib<0.3")
-    files["oldest.txt"] = for_all(uv, PYTHONS["2"], everything, held)
+    files["oldest.txt"] = for_all(PYTHONS["2"], everything, held)
 
     shared: list[str] = []
     for version in SDKS:
-        found = for_all(uv, PYTHONS["3"], [f"anyformat=={version}"], shared)
+        found = for_all(PYTHONS["3"], [f"anyformat=={version}"], shared)
         shared = sorted({*shared, *(line for line in found if not line.startswith("anyformat=="))})
     files["sdk.txt"] = shared
 

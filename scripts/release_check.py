@@ -17,11 +17,22 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from scripts.check_wheel import NAME, PACKAGE
-from scripts.constrained import DAYS, TRIED, ConstrainedError, check_everywhere, constraints, run_tests
-from scripts.environment import PYTHONS, ROOT, EnvironmentFailedError, check, create, find_python, install, version_of
+from scripts.check_wheel import NAME, PACKAGE, contents
+from scripts.constrained import DAYS, TRIED, NotReadyError, check_everywhere, constraints, run_tests
+from scripts.environment import (
+    PYTHONS,
+    ROOT,
+    EnvironmentFailedError,
+    check,
+    create,
+    fetch_uv,
+    find_python,
+    install,
+    version_of,
+)
 
 DIST = ROOT / "dist"
 HOOK = {
@@ -31,10 +42,6 @@ HOOK = {
     "package_name": NAME,
     "hook_name": "anyformat",
 }
-
-
-class NotReadyError(Exception):
-    """What stands in the way of a release, and what to do about it."""
 
 
 def package_version(source: str) -> str:
@@ -139,16 +146,20 @@ def build(tools: Path) -> Path:
         [python, "-m", "twine", "--no-color", "check", "--strict", *files],
         "twine would not upload it; mend what it names",
     )
-    _run([python, "scripts/check_wheel.py", "contents", str(DIST)], "see [tool.hatch.build] in pyproject.toml")
+    contents(DIST)
     [wheel] = DIST.glob("*.whl")
     return wheel
 
 
-def try_on(airflow: str, uv: Path, wheel: Path, version: str) -> None:
-    """Install the wheel into an empty environment under the constraints of one Airflow, and use it there."""
+def try_on(airflow: str, wheel: Path, version: str) -> tuple[Path, Path]:
+    """
+    Install the wheel into an empty environment under the constraints of one Airflow, and see what Airflow shows of it.
+
+    :return: the environment, and the file of constraints.
+    """
     newest = f"python{PYTHONS[airflow[0]][-1]}"
     found, folder = find_python(airflow, newest), ROOT / f".venv-wheel-{airflow}"
-    pins = constraints(uv, airflow, version_of(found))
+    pins = constraints(airflow, version_of(found))
     create(folder, found)
     install(folder, pins, f"{wheel}[sandbox]", f"apache-airflow=={airflow}")
     check(folder, airflow)
@@ -156,13 +167,13 @@ def try_on(airflow: str, uv: Path, wheel: Path, version: str) -> None:
         variables = {name: value for name, value in os.environ.items() if not name.startswith(("AIRFLOW_", "PYTHON"))}
         variables |= {"AIRFLOW_HOME": home, "AIRFLOW__LOGGING__COLORED_CONSOLE_LOG": "False"}
         python = str(folder / "bin" / "python")
-        _run([python, "-I", "scripts/check_wheel.py", "imports"], f"the wheel fails on Airflow {airflow}", variables)
+        _run([python, "-I", "scripts/check_wheel.py"], f"the wheel fails on Airflow {airflow}", variables)
         providers, hooks = (_rows(python, what, variables) for what in ("list", "hooks"))
     check_rows(version, providers, hooks)
     shown = next(row for row in providers if row["package_name"] == NAME)
     print(f"Airflow {airflow} shows: {shown['package_name']} | {shown['description']} | {shown['version']}", flush=True)
     print(f"Airflow {airflow} shows: {' | '.join(HOOK.values())}", flush=True)
-    run_tests(folder, pins, airflow)
+    return folder, pins
 
 
 def _rows(python: str, what: str, variables: Mapping[str, str]) -> list[dict[str, str]]:
@@ -195,13 +206,17 @@ def main(tools: Path) -> None:
     tools = tools.absolute()
     pages = [str(tools / "bin" / "python"), "-m", "pytest", "-q", "tests/unit/test_docs.py"]
     _run(pages, "README or docs link to what is not there, or claim what is not so")
-    wheel, uv = build(tools), tools / "bin" / "uv"
-    check_everywhere(uv, wheel)
+    wheel = build(tools)
+    fetch_uv()
+    check_everywhere(wheel)
+    with ThreadPoolExecutor(len(TRIED)) as threads:
+        tried = {airflow: threads.submit(try_on, airflow, wheel, version) for airflow in TRIED}
     failures = []
-    for airflow in TRIED:
+    # The tests run one after the other, for they watch the clock.
+    for airflow, environment in tried.items():
         try:
-            try_on(airflow, uv, wheel, version)
-        except (NotReadyError, ConstrainedError, EnvironmentFailedError) as error:
+            run_tests(*environment.result(), airflow)
+        except (NotReadyError, EnvironmentFailedError) as error:
             failures.append(f"Airflow {airflow}: {error}")
     if failures:
         raise NotReadyError("\n".join(failures))
@@ -211,5 +226,5 @@ def main(tools: Path) -> None:
 if __name__ == "__main__":
     try:
         main(Path(sys.argv[1]))
-    except (NotReadyError, ConstrainedError, EnvironmentFailedError) as error:
+    except (NotReadyError, EnvironmentFailedError) as error:
         sys.exit(f"release-check: {error}")

@@ -11,8 +11,8 @@ import pytest
 
 from airflow_provider_anyformat import __version__
 from airflow_provider_anyformat.get_provider_info import get_provider_info
-from scripts.constrained import READ, TRIED
-from scripts.release_check import HOOK, NotReadyError, check_rows, compare, package_version
+from scripts.constrained import READ, TRIED, NotReadyError
+from scripts.release_check import HOOK, check_rows, compare, package_version
 
 ROOT = Path(__file__).resolve().parents[2]
 PROVIDER = {"package_name": "airflow-provider-anyformat", "description": "anyformat https://a.ai", "version": "1.2.0"}
