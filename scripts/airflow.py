@@ -33,23 +33,19 @@ WORKFLOW_TO_APPROVE = "33333333-4444-4555-8666-777777777777"
 LATENCY = 0.6
 
 
-class RunsAlreadyError(Exception):
-    """Another one uses the folder."""
-
-
 @contextlib.contextmanager
 def alone(home: Path) -> Iterator[None]:
     """
     Keep a folder to this process, for each start empties it.
 
-    :raises RunsAlreadyError: another process keeps it.
+    :raises NotStartedError: another process keeps it.
     """
     home.parent.mkdir(exist_ok=True)
     with home.with_suffix(".lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise RunsAlreadyError(f"one is running already in {home.relative_to(ROOT)}: end that first") from None
+            raise NotStartedError(f"one is running already in {home.relative_to(ROOT)}: end that first") from None
         yield
 
 
@@ -170,7 +166,7 @@ def main() -> int:
                 run()
         except KeyboardInterrupt:
             say("ended")
-        except (NotStartedError, RunsAlreadyError, OSError) as error:
+        except (NotStartedError, OSError) as error:
             print(f"airflow: {error}", file=sys.stderr)
             return 1
     return 0

@@ -21,11 +21,14 @@ from scripts.local_airflow import LocalAirflow
 from tests.support.browser import ARGUMENTS, Visitor
 
 ROOT = Path(__file__).resolve().parents[2]
-# How soon a task learns that its state was changed from outside, in seconds: as in tests/conftest.py.
+# How soon a task learns that its state was changed from outside, in seconds: as in tests/conftest.py. The last ones say
+# how soon a new triggerer takes over from one that was killed.
 HEARTBEATS = {
     "AIRFLOW__SCHEDULER__JOB_HEARTBEAT_SEC": "1",
     "AIRFLOW__SCHEDULER__TASK_INSTANCE_HEARTBEAT_SEC": "1",
     "AIRFLOW__WORKERS__MIN_HEARTBEAT_INTERVAL": "1",
+    "AIRFLOW__TRIGGERER__JOB_HEARTBEAT_SEC": "1",
+    "AIRFLOW__TRIGGERER__TRIGGERER_HEALTH_CHECK_THRESHOLD": "10",
 }
 
 

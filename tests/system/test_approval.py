@@ -39,27 +39,18 @@ rules:
 """
 
 
-def add_example(airflow: LocalAirflow, dag_id: str, **changes: str) -> str:
-    """
-    Give Airflow the example under another name.
-
-    :param changes: what comes in place of the values of parameters, as source.
-    """
-    source = EXAMPLE.read_text()
+@pytest.fixture(scope="module", autouse=True)
+def approval_in_seconds(local_airflow: LocalAirflow) -> str:
+    """Give the example with five seconds for the answer, which Airflow has read by the time that it is needed."""
+    dag_id, source = "approval_in_seconds", EXAMPLE.read_text()
     for before, after in {
         '"example_anyformat_purge_approval"': f'"{dag_id}"',
-        **changes,
+        "time_to_answer: timedelta(days=2)": "time_to_answer: timedelta(seconds=5)",
     }.items():
         assert source.count(before) == 1, before
         source = source.replace(before, after)
-    (airflow.home / "dags" / f"{dag_id}.py").write_text(source)
+    (local_airflow.home / "dags" / f"{dag_id}.py").write_text(source)
     return dag_id
-
-
-@pytest.fixture(scope="module")
-def approval_dag(local_airflow: LocalAirflow) -> str:
-    """The example as it is."""
-    return add_example(local_airflow, "approval")
 
 
 class Approval:
@@ -107,9 +98,9 @@ def approval(local_airflow: LocalAirflow, sandbox: Sandbox, ledger: Path) -> Ite
     sandbox.clear_requests()
 
 
-def test_approved(approval: Approval, approval_dag: str) -> None:
+def test_approved(approval: Approval) -> None:
     sandbox = approval.sandbox
-    approval.start(approval_dag)
+    approval.start("example_anyformat_purge_approval")
     question = approval.question()
     (plan,) = approval.records("plan")
     assert question["options"] == ["Approve", "Reject"]
@@ -157,9 +148,8 @@ def test_rules_rejected_and_with_nothing_due(approval: Approval, local_airflow: 
     assert approval.records("apply") == []
 
 
-def test_nobody_answers(approval: Approval, local_airflow: LocalAirflow) -> None:
-    changes = {"time_to_answer: timedelta(days=2)": "time_to_answer: timedelta(seconds=5)"}
-    approval.start(add_example(local_airflow, "approval_in_seconds", **changes))
+def test_nobody_answers(approval: Approval, approval_in_seconds: str) -> None:
+    approval.start(approval_in_seconds)
 
     assert approval.end() == ("failed", {"plan": "success", "approve": "failed", "apply": "upstream_failed"})
     assert approval.asked_to_delete() == []

@@ -79,6 +79,14 @@ class Terminal:
         """Send what the key sends."""
         os.write(self._screen, b"\x03")
 
+    def end_by(self, number: signal.Signals) -> None:
+        """Send a signal, and see that it ends all of it."""
+        family = self.family()
+        self.process.send_signal(number)
+        self.read_until("ended", 40)
+        assert self.process.wait(10) == 0
+        wait_until_gone(family)
+
     def end(self) -> None:
         """End it, whatever state it is in, and what it should have ended."""
         if self.process.poll() is None:
@@ -164,17 +172,10 @@ def test_what_it_promises_comes_true_and_ctrl_c_ends_all_of_it(terminal: Termina
     wait_until_gone(family)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=["SIGTERM", "SIGHUP"])
-def test_a_signal_ends_what_is_just_starting(terminal: Terminal, number: signal.Signals) -> None:
+def test_a_closed_terminal_ends_what_is_just_starting(terminal: Terminal) -> None:
     """It begins right after another has ended, in the same folder."""
     scheduler_of(terminal)
-    family = terminal.family()
-
-    terminal.process.send_signal(number)
-
-    terminal.read_until("ended", 40)
-    assert terminal.process.wait(10) == 0
-    wait_until_gone(family)
+    terminal.end_by(signal.SIGHUP)
 
 
 def test_a_part_that_dies_ends_the_rest_and_is_named(terminal: Terminal) -> None:
@@ -188,7 +189,7 @@ def test_a_part_that_dies_ends_the_rest_and_is_named(terminal: Terminal) -> None
     wait_until_gone(family)
 
 
-def test_a_second_one_leaves_the_first_alone(terminal: Terminal) -> None:
+def test_a_second_one_leaves_the_first_alone_and_sigterm_ends_that(terminal: Terminal) -> None:
     terminal.read_until("starting Airflow")
     second = Terminal()
     try:
@@ -197,3 +198,4 @@ def test_a_second_one_leaves_the_first_alone(terminal: Terminal) -> None:
     finally:
         second.end()
     assert terminal.process.poll() is None
+    terminal.end_by(signal.SIGTERM)

@@ -8,7 +8,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import requests
 from playwright.sync_api import Browser, FrameLocator, expect
 
 from airflow_provider_anyformat.sandbox import Sandbox
@@ -31,7 +30,7 @@ def purged(local_airflow: LocalAirflow, sandbox: Sandbox) -> str:
     sandbox.fill(invoices, 150, created_at=now - timedelta(days=89), step=step)
     sandbox.fill(invoices, 3, name="contract-{}.pdf", created_at=now - timedelta(days=400))
     sandbox.fill(scans, 5, created_at=now - timedelta(days=60))
-    local_airflow.processes.wait_for(lambda: _switch_on(local_airflow, "seen_after"), "the DAG seen_after", 120)
+    local_airflow.switch_on("seen_after", seconds=120)
     runs = [
         (dag_id, local_airflow.trigger(dag_id, {"workflow_id": workflow_id}))
         for dag_id, workflow_id in (
@@ -43,14 +42,6 @@ def purged(local_airflow: LocalAirflow, sandbox: Sandbox) -> str:
     assert [local_airflow.wait_for_run(*run) for run in runs[:2]] == ["success", "failed"]
     local_airflow.processes.wait_for(lambda: _waiting(local_airflow), "the question of the approval", 120)
     return invoices
-
-
-def _switch_on(airflow: LocalAirflow, dag_id: str) -> bool:
-    try:
-        airflow.ask("PATCH", f"dags/{dag_id}", {"is_paused": False})
-    except requests.HTTPError:
-        return False
-    return True
 
 
 def _waiting(airflow: LocalAirflow) -> bool:
