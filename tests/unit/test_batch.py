@@ -416,6 +416,11 @@ def test_storage_that_does_not_answer(tmp_path: Path) -> None:
         check_source(SimpleNamespace(**away, stat=fail))
     with pytest.raises(AnyformatStorageError, match="could not be read: OSError: away"):
         read_document(SimpleNamespace(**away, stat=lambda: SimpleNamespace(st_size=1), read_bytes=fail), "a")
+    # Emptied before it is looked at, or between the look and the reading.
+    for size, read in ((0, fail), (1, bytes)):
+        emptied = SimpleNamespace(**away, stat=lambda size=size: SimpleNamespace(st_size=size), read_bytes=read)
+        with pytest.raises(AnyformatValueError, match=r"^documents: .* is empty"):
+            read_document(emptied, "a", "documents")
 
 
 @pytest.mark.parametrize(
