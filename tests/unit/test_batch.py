@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,8 +16,9 @@ import pytest
 
 from airflow_provider_anyformat.api.models import FileCollection
 from airflow_provider_anyformat.api.runs import Document, RunState
+from airflow_provider_anyformat.bulk import batch as batches
 from airflow_provider_anyformat.bulk.batch import Batch, BatchOptions
-from airflow_provider_anyformat.bulk.documents import check_source, read_document, sha256, the_one
+from airflow_provider_anyformat.bulk.documents import check_source, in_folder, read_document, sha256, the_one
 from airflow_provider_anyformat.bulk.manifest import Manifest, Row
 from airflow_provider_anyformat.bulk.results import ResultsFolder
 from airflow_provider_anyformat.bulk.submitting import STORE_KEY, DocumentRun, Try
@@ -27,6 +31,7 @@ from airflow_provider_anyformat.exceptions import (
     AnyformatNoResultsError,
     AnyformatNotReadyError,
     AnyformatServerError,
+    AnyformatStoppedError,
     AnyformatStorageError,
     AnyformatValueError,
 )
@@ -37,6 +42,7 @@ from tests.support.workflow_runs import StateStore
 ORIGIN = Origin("https://api.example", "d", "t", run_id="r")
 START = datetime(2026, 1, 1, tzinfo=UTC)
 DOWN = AnyformatServerError("down", status_code=503)
+STOPPED = AnyformatStoppedError("the task was told to stop")
 
 
 def answered(answer: Any) -> Any:
@@ -64,7 +70,8 @@ class Service:
         self.slept.append(seconds)
 
     def check_stopped(self, doing: str) -> None:
-        pass
+        if "stopped" in self.answers:
+            raise self.answers["stopped"]
 
     def iter_file_collections(self, workflow_id: str) -> Iterator[FileCollection]:
         yield from self.listed
@@ -218,6 +225,10 @@ def test_twenty_failures_in_a_row_end_it(tmp_path: Path, failing: Sequence[int],
     made.begin(documents(tmp_path, 40))
     assert made.run()
     assert len([name for name in service.asked if name.endswith(".pdf") and not name.startswith("id-")]) == asked
+    del made.manifest.rows[10:]
+    with pytest.raises(AnyformatBulkError) as caught:
+        made.raise_failures()
+    assert len(str(caught.value).splitlines()) == 11
 
 
 @pytest.mark.parametrize("error", [AnyformatStorageError("gone"), ZeroDivisionError()])
@@ -241,6 +252,7 @@ def test_a_mistake_of_ours_ends_it(tmp_path: Path, error: Exception) -> None:
         ({"page": DOWN, "x": DOWN, "y": RunState("queued")}, ["page", "x", "y"], {}),
         ({"page": AnyformatClientError("key", status_code=401)}, ["page"], None),
         ({"x": AnyformatClientError("key", status_code=403)}, ["page", "x"], None),
+        ({"x": STOPPED, "stopped": STOPPED}, ["page", "x"], None),
     ],
 )
 def test_a_look_at_all_in_flight(
@@ -250,8 +262,9 @@ def test_a_look_at_all_in_flight(
     made = batch(tmp_path, service, *(row(each, status="submitted", collection_id=each) for each in "xy"))
     made.resume([])
     if ended is None:
-        with pytest.raises(AnyformatClientError):
+        with pytest.raises((AnyformatClientError, AnyformatStoppedError)):
             made._look()
+        assert [each.status for each in made.manifest.rows] == ["submitted"] * 2
     else:
         assert made._look() is False
         assert {each: state.status for each, (_, state) in made._ended.items()} == ended
@@ -331,6 +344,80 @@ def test_that_a_document_is_being_submitted_is_on_storage_before_it_is(tmp_path:
     assert made.run()
     assert seen[:2] == ["submitting", None]
     assert seen[3] == "submitting"
+
+
+class Pool:
+    """Takes uploads and ends none."""
+
+    def submit(self, *_: Any) -> Future[str]:
+        return Future()
+
+
+def test_few_are_noted_ahead(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, pool = batch(tmp_path, Service()), cast(ThreadPoolExecutor, Pool())
+    paths = documents(tmp_path, 40)
+    made.begin(paths)
+    paths[0].write_text("other")
+    made._hand_out(pool)
+    assert [each.status for each in made.manifest.rows[:20]] == ["refused", *["submitting"] * 18, None]
+    for left, then in ((7, 7), (6, 18)):
+        for upload in list(made._uploads)[left:]:
+            del made._uploads[upload]
+        made._hand_out(pool)
+        assert len(made._uploads) == then
+    made._uploads.clear()
+    monkeypatch.setattr(batches, "_LARGEST_AHEAD", 2 * len("00.pdf"))
+    made._hand_out(pool)
+    assert len(made._uploads) == 2
+
+
+def test_what_stops_the_rest_cancels_what_has_not_begun(tmp_path: Path) -> None:
+    made = batch(tmp_path, Service())
+    made.begin(documents(tmp_path, 4))
+    made._hand_out(cast(ThreadPoolExecutor, Pool()))
+    cancelled, refused, done, waiting = made._uploads
+    cancelled.cancel()
+    refused.set_exception(AnyformatClientError("key", status_code=401))
+    done.set_result("x")
+    assert made._collect()
+    assert [each.status for each in made.manifest.rows] == [None, "refused", "submitted", "submitting"]
+    assert waiting.cancelled()
+
+
+def test_a_stop_waits_for_what_is_being_sent_and_begins_nothing(tmp_path: Path) -> None:
+    class Slow(Service):
+        begun = threading.Semaphore(0)
+
+        def run_workflow(self, *_: Any, **__: Any) -> str:
+            self.begun.release()
+            time.sleep(0.3)
+            return "x"
+
+        def sleep(self, seconds: float, purpose: str) -> None:
+            for _ in range(6):
+                assert self.begun.acquire(timeout=30)
+            raise STOPPED
+
+    made = batch(tmp_path, Slow())
+    made.begin(documents(tmp_path, 8))
+    with pytest.raises(AnyformatStoppedError):
+        made.run()
+    made.manifest.load()
+    assert [each.status for each in made.manifest.rows] == ["submitted"] * 6 + [None] * 2
+
+
+def test_what_is_stored_is_noted_while_others_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waiting(Service):
+        def look(self, workflow_id: str, collection_id: str) -> RunState:
+            assert len(self.asked) < 1000
+            noted = "processed" in Path(made.manifest.url).read_text()
+            super().look(workflow_id, collection_id)
+            return RunState("processed" if collection_id == "x" or noted else "queued")
+
+    monkeypatch.setattr(batches, "_SAVES_APART", 0.0)
+    made = batch(tmp_path, Waiting(), *(row(each, status="submitted", collection_id=each) for each in "xy"))
+    made.resume([])
+    assert made.run()
 
 
 def test_no_more_than_allowed_are_in_flight(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -465,6 +552,13 @@ class Broken:
 
     def __iter__(self) -> Iterator[FileCollection]:
         raise AnyformatServerError("down")
+
+
+def test_hidden_files_are_asked_for(tmp_path: Path) -> None:
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).touch()
+    assert [str(each.name) for each in in_folder(tmp_path, "*")] == ["a", "b"]
+    assert [str(each.name) for each in in_folder(tmp_path, ".*")] == [".c"]
 
 
 def test_which_of_several_cannot_be_told() -> None:
