@@ -321,7 +321,6 @@ class Batch:
         try:
             return self._client.first_page(self._workflow_id)
         except AnyformatError as error:
-            self._client.check_stopped("the batch")
             if ends_a_wait(error):
                 raise
             log.info("%s", str(error).partition("\n")[0])

@@ -302,7 +302,6 @@ class DeletionRun:
                 "  file_id was passed where collection_id is needed\n"
                 "  the list is an old one",
                 status_code=404,
-                retryable=False,
             )
         if not failures and not summary["not_attempted"]:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,8 @@ def test_a_killed_run_is_a_problem_until_it_is_settled(sandbox: Sandbox, tmp_pat
     assert problems(tmp_path) == ["changed"]
     outcomes.unlink()
     assert problems(tmp_path) == ["missing"]
+    shutil.rmtree(outcomes.parent)
+    assert "missing" in problems(tmp_path)
 
 
 def test_an_unusual_amount_stops_a_run_before_its_first_delete(sandbox: Sandbox, tmp_path: Path) -> None:

@@ -173,13 +173,14 @@ def test_a_tripped_guard_is_the_first_thing_an_approver_sees() -> None:
 
 
 def test_holds_are_counted_and_not_named() -> None:
-    case = Hold(case="secret case", collection_ids=("a",))
-    policy = replace(POLICY, exclude_collection_ids=("nobody-1", "nobody-2"), holds=(case,))
+    case, idle = Hold(case="secret case", collection_ids=("a",)), Hold(case="idle", collection_ids=("nobody-3",))
+    policy = replace(POLICY, exclude_collection_ids=("nobody-1", "nobody-2"), holds=(case, idle))
     text = plan_markdown(plan(selection(row("a", 40), row("b", 40), policy=policy)))
-    told = "- Legal holds: 2 ids, of which 2 matched no listed collection; 1 case, 1 file collection held"
+    told = "- Legal holds: 2 ids, of which 2 matched no listed collection; 2 cases, 1 file collection held"
     assert told in text.splitlines()
-    one = replace(POLICY, exclude_collection_ids=("a",))
-    assert "- Legal holds: 1 id" in plan_markdown(plan(selection(row("a", 40), policy=one))).splitlines()
+    one = replace(POLICY, exclude_collection_ids=("b",), holds=(case,))
+    text_of_one = plan_markdown(plan(selection(row("a", 40), row("b", 40), policy=one)))
+    assert "- Legal holds: 1 id; 1 case, 1 file collection held" in text_of_one.splitlines()
     assert "nobody" not in text
     assert "secret" not in text
 
