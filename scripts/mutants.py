@@ -200,6 +200,11 @@ class Check:
         self.covering: dict[tuple[str, int], set[str]] = defaultdict(set)
         self.found: Counter[str] = Counter()
 
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        """Let each test show which lines it executes."""
+        for node in (node for item in items for node in item.listchain()):
+            node.own_markers = [each for each in node.own_markers if each.name != "untraced"]
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Note a failure."""
         self.failed = report.nodeid if report.failed else self.failed
