@@ -188,12 +188,6 @@ def test_a_file_is_short_enough_to_read() -> None:
     assert long <= LONG_FILES
 
 
-def test_no_check_hangs_on_assert() -> None:
-    """``python -O`` leaves them out."""
-    nodes = [(relative(path), node) for path in MODULES for node in ast.walk(ast.parse(path.read_text()))]
-    assert [(name, node.lineno) for name, node in nodes if isinstance(node, ast.Assert)] == []
-
-
 def test_importing_the_operators_costs_a_dag_file_next_to_nothing() -> None:
     printed = python(
         """
