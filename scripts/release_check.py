@@ -212,7 +212,7 @@ def main(tools: Path) -> None:
     with ThreadPoolExecutor(len(TRIED)) as threads:
         tried = {airflow: threads.submit(try_on, airflow, wheel, version) for airflow in TRIED}
     failures = []
-    # The tests run one after the other, for they watch the clock.
+    # The tests run one after the other, because they watch the clock.
     for airflow, environment in tried.items():
         try:
             run_tests(*environment.result(), airflow)

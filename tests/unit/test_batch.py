@@ -147,7 +147,7 @@ def test_submits_whose_end_was_not_noted(
     assert (again.error or "").startswith(error or "")
     assert made._todo == ([again] if status_ is None else [])
     assert service.slept == [0.0]
-    # It is on storage, and asked again there is no doubt left.
+    # It is on storage: a second look leaves no doubt.
     later = batch(tmp_path, service, retry=True)
     later.manifest.load()
     assert later.manifest.rows[0].status == status_

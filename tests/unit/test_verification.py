@@ -221,7 +221,7 @@ TAMPERED: dict[str, tuple[Callable[[Book], object], set[tuple[str, str]]]] = {
         ),
         {("run-3", "changed")},
     ),
-    "a link that is no hash": (
+    "a link that is not a hash": (
         lambda b: forge(b, "run-3", lambda summary: summary["previous"].append(1)),
         {("run-3", "changed")},
     ),
