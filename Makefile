@@ -5,7 +5,7 @@ AIRFLOW ?= 3.3.2
 ALL_TESTS := tests/airflow tests/integration tests/unit
 TESTS ?= $(ALL_TESTS)
 SYSTEM ?= tests/system
-# Eight processes for two cores, each with a database of its own, for most tests wait most of their time; the tests of
+# Eight processes for two cores, each with a database of its own, because most tests mostly wait; the tests of
 # one file stay together. By itself xdist would begin with the files that have the most tests, which are the quickest.
 PARALLEL ?= --numprocesses 8 --dist loadfile --no-loadscope-reorder
 # The suite runs real processes against real clocks: a test that fails is run once more, and the closing line counts

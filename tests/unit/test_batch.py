@@ -451,7 +451,7 @@ def test_documents_that_changed_or_are_not_given_again(tmp_path: Path) -> None:
 def test_a_manifest_that_cannot_be_read_or_written(tmp_path: Path) -> None:
     manifest = Manifest(LocalFolder(tmp_path), "wf", ORIGIN)
     assert manifest.load() is False
-    # A folder's name may be no UTF-8.
+    # A folder's name need not be UTF-8.
     rows = [row("\udcff/é.pdf")]
     manifest.create(rows, 3)
     path = Path(manifest.url)

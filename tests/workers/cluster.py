@@ -46,7 +46,7 @@ class Cluster:
             processes.wait_for(partial(self._is_ready, name), name, 60)
 
     def wait_for_deletes(self, number: int, seconds: float) -> None:
-        """Return in the moment in which so many deletes have arrived at the server, which is amid many more."""
+        """Return as soon as this many deletes have arrived at the server, while more are on their way."""
         self._reached.clear()
         self._awaited = number
         if self._seen < number and not self._reached.wait(seconds):
